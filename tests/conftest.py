@@ -1,0 +1,22 @@
+"""The suite runs under harder laws than users do: warnings are errors, no network, a home of its own."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """The cache goes to a temporary folder and no test may reach another machine."""
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "understudy-home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    real = socket.socket.connect
+
+    def connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {address}")
+        return real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
