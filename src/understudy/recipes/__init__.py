@@ -1,1 +1,1 @@
-
+"""One readable file per task kind: the whole way from a data file to a bundle."""

@@ -1,1 +1,1 @@
-
+"""Answers from a bundle. Nothing here may see torch."""

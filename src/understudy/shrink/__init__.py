@@ -1,1 +1,1 @@
-
+"""Making a trained model small: vocabulary trimming, export that refuses to differ, int8. Needs the extra 'train'."""

@@ -1,11 +1,16 @@
 """Classification: one text, one label out of a closed set.
 
-    decode   probabilities -> predictions, abstaining below a threshold
-    check    a label set that a model can be trained on
-
-Example: labels ("card", "refund"), probabilities [[0.9, 0.1]] decode to the label "card" at confidence 0.9.
+Example: labels ("card", "refund"), logits [[2.0, 0.0]] are the probabilities [[0.88, 0.12]] and the label "card".
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 KIND = "classify"
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of the logits along the last axis, same shape and dtype."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)

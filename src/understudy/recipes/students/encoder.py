@@ -1,0 +1,185 @@
+"""The encoder itself: the teacher's body with a head, its top layers tuned on cached states of the layers below."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from time import monotonic
+
+import numpy as np
+import torch
+
+from ...models.bert import Classifier, parameters_of
+from ...models.teachers import Teacher, batches, padded
+from ...prove.calibrate import fit_temperature
+from ...shrink.export import ExportConfig, export, hub_files
+from ...shrink.vocabulary import trim
+from ...teach.linear import Linear
+from ...teach.loop import LoopConfig, train
+from ...teach.losses import soft_cross_entropy
+from ..ground import Ground, nll
+from ..student import Student
+
+_LOOP = LoopConfig(epochs=2, rate=1e-4, head_rate=1e-3, batch=32)
+_TOP = 2
+_MOST_STATES = 1_500_000_000
+"""Bytes of cached states beyond which the layers stay as they are."""
+
+
+def build(ground: Ground, room: int | None) -> Student | None:
+    """The encoder with a head, tuned where that helps on rows it has not seen; None without a teacher we can export."""
+    teacher = ground.teacher
+    if teacher is None or teacher.encoder is None or teacher.labels:
+        return None
+    started = monotonic()
+    ids = teacher.encode(ground.texts)
+    tokenizer, keep = _trimmed(teacher, ids, ground)
+    if room is not None and _size(teacher.encoder, len(keep), len(tokenizer)) > room:
+        return None
+    frozen = ground.teacher_held_logits()
+    held, tuned = frozen, False
+    states = _states(ground, teacher, ids) if _affordable(ground, teacher, ids) else None
+    if states is not None:
+        tried = np.zeros_like(frozen)
+        for fold in ground.evaluated:
+            mine = ground.folds[ground.held] == fold
+            model = _tune(ground, teacher, states, fold)
+            tried[mine] = states.logits(model, ground.held[mine])
+        tuned = _loss(tried, ground) < _loss(frozen, ground)
+        held = tried if tuned else frozen
+    model = _tune(ground, teacher, states, None) if tuned else _with_head(teacher.encoder, ground.teacher_head(), ground.classes)
+    return _finish(ground, teacher, model, held, tokenizer, keep, tuned, started)
+
+
+def _loss(logits: np.ndarray, ground: Ground) -> float:
+    gold = ground.gold[ground.held]
+    return nll(logits / fit_temperature(logits, gold), gold)
+
+
+def _size(encoder: Classifier, pieces: int, tokenizer: int) -> int:
+    layers = sum(p.numel() for p in encoder.layers.parameters())
+    return int(layers * 1.05 + encoder.positions.weight.numel() * 4 + pieces * (encoder.shape.width + 4) + tokenizer)
+
+
+def _trimmed(teacher: Teacher, ids: list[list[int]], ground: Ground) -> tuple[bytes, np.ndarray]:
+    """The whole vocabulary without what the task's language never needs: pieces of other scripts that no text uses."""
+    whole = teacher.tokenizer.backend_tokenizer.to_str()
+    used = [*ids, *teacher.encode(ground.extra)]
+    vocabulary = teacher.tokenizer.get_vocab()
+    latin = [index for piece, index in vocabulary.items() if piece.isascii()]
+    return trim(whole, [*used, latin])
+
+
+class _States:
+    """Hidden states below the tuned layers, (sum of lengths, width) float16, and how rows find theirs."""
+
+    def __init__(self, flat: np.ndarray, lengths: np.ndarray, first: int) -> None:
+        self.flat, self.lengths, self.first = flat, lengths, first
+        self.starts = np.concatenate([[0], np.cumsum(lengths)])
+
+    def batch(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        longest = int(self.lengths[rows].max())
+        h = np.zeros((len(rows), longest, self.flat.shape[1]), np.float32)
+        mask = np.zeros((len(rows), longest), bool)
+        for place, row in enumerate(rows):
+            length = self.lengths[row]
+            h[place, :length] = self.flat[self.starts[row]:self.starts[row] + length]
+            mask[place, :length] = True
+        return torch.from_numpy(h), torch.from_numpy(mask)
+
+    def forward(self, model: Classifier, rows: Sequence[int]) -> torch.Tensor:
+        h, mask = self.batch(rows)
+        return model.classify(model.pooled(model.continue_states(h, mask, self.first, len(model.layers)), mask))
+
+    def logits(self, model: Classifier, rows: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(rows), model.head.out_features), np.float32)
+        order = np.argsort(self.lengths[rows], kind="stable")
+        with torch.inference_mode():
+            for start in range(0, len(rows), 128):
+                some = order[start:start + 128]
+                out[some] = self.forward(model, rows[some]).numpy()
+        return out
+
+
+def _affordable(ground: Ground, teacher: Teacher, ids: list[list[int]]) -> bool:
+    tokens = sum(len(one) for one in ids)
+    work = tokens * (_LOOP.epochs * (len(ground.evaluated) + 1) + 1.5) * 3.5e-4
+    ground.say("encoder", f"tuning the top {_TOP} layers would take about {work:.0f} s")
+    return tokens * teacher.encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
+
+
+def _states(ground: Ground, teacher: Teacher, ids: list[list[int]]) -> _States | None:
+    first = len(teacher.encoder.layers) - _TOP
+    if first < 1:
+        return None
+    lengths = np.array([len(one) for one in ids])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    flat = np.zeros((starts[-1], teacher.encoder.shape.width), np.float16)
+    done = 0
+    with torch.inference_mode():
+        for rows in batches(ids, 4096):
+            if ground.stop():
+                return None
+            tokens, mask = padded([ids[row] for row in rows], 0)
+            said = teacher.encoder.states(tokens, mask, first).half().numpy()
+            for place, row in enumerate(rows):
+                flat[starts[row]:starts[row + 1]] = said[place, : lengths[row]]
+            done += len(rows)
+            ground.say("encoder", "running the lower layers once", done / len(ids))
+    return _States(flat, lengths, first)
+
+
+def _with_head(encoder: Classifier, head: Linear, classes: int) -> Classifier:
+    model = copy.deepcopy(encoder)
+    model.head = torch.nn.Linear(encoder.shape.width, classes)
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(head.weight.T))
+        model.head.bias.copy_(torch.from_numpy(head.bias))
+    return model.eval()
+
+
+def _tune(ground: Ground, teacher: Teacher, states: _States, fold: int | None) -> Classifier:
+    left_out = frozenset() if fold is None else frozenset({fold})
+    model = _with_head(teacher.encoder, ground.teacher_head(left_out), ground.classes)
+    model.requires_grad_(False)
+    model.layers[states.first:].requires_grad_(True)
+    model.head.requires_grad_(True)
+    rows = ground.rows_without(fold)
+    soft = torch.from_numpy(ground.targets(fold)[: len(rows)])
+    train(model, list(model.head.parameters()), lambda some: soft_cross_entropy.loss(states.forward(model, rows[some]), soft[some]),
+          states.lengths[rows], _LOOP, ground.seed, ground.stop,
+          lambda share, loss: ground.say("encoder", f"tuning the top layers, loss {loss:.2f}", share))
+    return model
+
+
+def _finish(ground: Ground, teacher: Teacher, model: Classifier, held: np.ndarray, tokenizer: bytes, keep: np.ndarray, tuned: bool,
+            started: float) -> Student:
+    longest = teacher.longest
+    with torch.no_grad():
+        small = copy.deepcopy(model)
+        small.tokens = torch.nn.Embedding.from_pretrained(model.tokens.weight[torch.from_numpy(keep)])
+        small.positions = torch.nn.Embedding.from_pretrained(model.positions.weight[:longest])
+    small.shape = type(small.shape)(**{**small.shape.__dict__, "vocabulary": len(keep), "positions": longest})
+    new_id = np.full(int(keep.max()) + 1, -1)
+    new_id[keep] = np.arange(len(keep))
+    probe = [new_id[teacher.encode([ground.texts[row]])[0]].tolist() for row in ground.held[:128]]
+    ground.say("encoder", "exporting and comparing")
+    exported = export(small, probe, ExportConfig())
+    precision = "int8" if not exported.restored else "mixed"
+
+    def float_logits(texts: Sequence[str]) -> np.ndarray:
+        ids = teacher.encode(texts)
+        out = np.zeros((len(ids), ground.classes), np.float32)
+        with torch.inference_mode():
+            for rows in batches(ids, 4096):
+                out[rows] = model(*padded([ids[row] for row in rows], 0)).numpy()
+        return out
+
+    return Student(
+        name="encoder", kind="encoder", held_logits=held,
+        files=hub_files(small, ground.labels, tokenizer, longest, exported, precision=precision, keep_float=False),
+        float_logits=float_logits, parameters=parameters_of(small), precision=precision, seconds=monotonic() - started,
+        cost=parameters_of(small.layers) / 3.2e6, max_tokens=longest,
+        notes=(f"{'top ' + str(_TOP) + ' layers tuned' if tuned else 'layers as they came: tuning did not help on unseen rows'}, "
+               f"{len(exported.restored)} layers in float, int8 agrees on {exported.agreement:.1%}",),
+        measured={"onnx_difference": exported.difference, "int8_difference": exported.int8_difference, "int8_agreement": exported.agreement})
