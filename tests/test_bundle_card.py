@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from bundle_helpers import bundle_files, manifest, rungs
 
+from bundle_helpers import bundle_files, manifest, rungs
 from understudy.bundle import Rung, model_card, open_bundle, write_bundle
 
 yaml = pytest.importorskip("yaml")
@@ -49,6 +49,12 @@ def test_missing_parts_are_left_out():
     for receipt in ({}, {"entries": None}, {"entries": [3, {}]}, {"entries": [{"name": 3, "accuracy": "high", "bytes": "x", "speed": [1]}]}, {"entries": [{"accuracy": {"value": float("nan")}}]}):
         front, _ = parts(model_card(manifest(), receipt))
         assert "model-index" not in front
+
+
+def test_the_data_is_named_by_its_file_where_it_has_no_name():
+    for data, name in (({"file": "tickets.csv"}, "tickets.csv"), ({"file": 3}, "the owner's data"), ({}, "the owner's data")):
+        front, _ = parts(model_card(manifest(provenance={"data": data}), RECEIPT))
+        assert front["model-index"][0]["results"][0]["dataset"]["name"] == name
 
 
 def test_many_labels_are_cut():

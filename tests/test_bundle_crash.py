@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bundle_helpers import manifest, onnx_bytes, save_small
 
+from bundle_helpers import manifest, onnx_bytes, save_small
 from understudy.bundle import open_bundle, swap, verify
 from understudy.bundle.manifest import Manifest
 from understudy.bundle.swap import recover

@@ -8,10 +8,10 @@ import json
 import re
 
 import pytest
-from bundle_helpers import bundle_files, manifest, rungs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundle_helpers import bundle_files, manifest, rungs
 from understudy.bundle.manifest import FileEntry, Manifest, Rung
 from understudy.bundle.paths import name_problem
 from understudy.errors import BundleError
@@ -225,7 +225,7 @@ def test_names_that_clash_are_refused(pair):
 def test_a_suffix_that_can_carry_code_is_refused(suffix):
     body = json.loads(full().to_json())
     body["files"][f"tiny/model{suffix}"] = {"sha256": "0" * 64, "bytes": 0}
-    with pytest.raises(BundleError, match="model.*may not be in a bundle"):
+    with pytest.raises(BundleError, match=r"model.*may not be in a bundle"):
         Manifest.from_json(sealed(body), "m")
 
 

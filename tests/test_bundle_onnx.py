@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from bundle_helpers import attribute, graph, model, node, number, onnx_bytes, part, scalar, shape, tensor, varint
 
+from bundle_helpers import attribute, graph, model, node, number, onnx_bytes, part, scalar, shape, tensor, varint
 from understudy.bundle.onnx_check import MAX_OPSETS, check_onnx
 from understudy.errors import BundleError
 

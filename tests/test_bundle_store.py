@@ -13,11 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
-from bundle_helpers import CONFIG, ONNX, TOKENIZER, WEIGHTS, bundle_files, manifest, save
 
+from bundle_helpers import CONFIG, ONNX, TOKENIZER, WEIGHTS, bundle_files, manifest, save
 from understudy.bundle import check_target, open_bundle, verify, write_bundle
 from understudy.bundle.content import check_content
 from understudy.errors import BundleError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """What is synced when is the crash test's question."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -69,12 +75,12 @@ def test_replacing_leaves_nothing_behind(tmp_path):
 
 
 def test_what_may_not_be_replaced(tmp_path, folder):
-    with pytest.raises(BundleError, match="support is there already$") as caught:
+    with pytest.raises(BundleError, match=r"support is there already$") as caught:
         write_bundle(folder, bundle_files(), manifest(), overwrite=False)
     assert caught.value.hint
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="notes is there already and is not a bundle: it holds 'thesis.txt'"):
+    with pytest.raises(BundleError, match=r"notes is there already and is not a bundle: it holds 'thesis.txt'"):
         save(tmp_path / "notes")
     (tmp_path / "file").write_text("x")
     with pytest.raises(BundleError, match="file is there already and is not a folder"):

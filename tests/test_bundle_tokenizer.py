@@ -8,8 +8,8 @@ import random
 import time
 
 import pytest
-from bundle_helpers import tokenizer_dict
 
+from bundle_helpers import tokenizer_dict
 from understudy.bundle.tokenizer_check import REGEXES, check_tokenizer
 from understudy.errors import BundleError
 

@@ -15,7 +15,7 @@ from .manifest import Manifest
 MAX_LABELS = 200
 MAX_TEXT = 300
 
-_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _-]*[A-Za-z0-9])?", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 _,-]|\.(?=[A-Za-z0-9]))*", re.ASCII)
 
 
 def model_card(manifest: Manifest, receipt: Mapping[str, Any] | None) -> str:
@@ -65,7 +65,7 @@ def _summary(manifest: Manifest) -> str:
     lines.append("")
     lines += [_row("Model", "Kind", "Precision", "Parameters", "Answers when its confidence is"), "|---|---|---|---:|---|"]
     for at, rung in enumerate(rungs):
-        sure = "anything" if rung.threshold == 0 else f"at least {rung.threshold:.3g}"
+        sure = "anything" if rung.threshold == 0 else "never, it only adds to later ones" if rung.threshold > 1 else f"at least {rung.threshold:.3g}"
         lines.append(_row(rung.name, rung.kind, rung.precision, f"{rung.parameters:,}", sure + (", else it abstains" if rung.threshold and at == len(rungs) - 1 else "")))
     return "\n".join(lines)
 
@@ -148,7 +148,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 def _data_name(manifest: Manifest) -> str:
     data = manifest.provenance.get("data")
-    name = data.get("name") if isinstance(data, dict) else None
+    name = (data.get("name") or data.get("file")) if isinstance(data, dict) else None
     return name[:MAX_TEXT] if isinstance(name, str) and name else "the owner's data"
 
 
@@ -197,7 +197,7 @@ def _markdown(text: str) -> str:
     """Text as Markdown shows it letter by letter: in a cell, a heading or a sentence, on one line."""
     text = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
     text = " ".join(text.split())
-    if _PLAIN.fullmatch(text) and "--" not in text and "www" not in text.lower():
+    if _PLAIN.fullmatch(text) and "--" not in text and "www." not in text.lower():
         return text
     return "".join(_entity(letter) for letter in text)
 

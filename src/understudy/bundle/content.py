@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from ..errors import BundleError
 from .jsonio import shown, strict_json
-from .onnx_check import check_onnx
-from .safetensors_check import check_safetensors
-from .tokenizer_check import MAX_TOKENIZER, check_tokenizer
 
 MAGICS = ((b"PK\x03\x04", "a zip archive"), (b"PK\x05\x06", "a zip archive"), (b"\x1f\x8b", "a gzip archive"), (b"\x7fELF", "a program"))
+MAX_JSON = 64 * 1024 * 1024
 CODE_KEYS = ("auto_map", "custom_pipelines", "chat_template")
 """Keys of Hugging Face configs that name Python to import or a template to run."""
 
@@ -17,11 +15,18 @@ CODE_KEYS = ("auto_map", "custom_pipelines", "chat_template")
 def check_content(name: str, data: bytes, where: str) -> None:
     """Raises BundleError when `data` is not what the suffix of `name` promises, or could run, reach out or blow up."""
     base = name.rsplit("/", 1)[-1]
+    # Imported where they are needed: a bundle of n-grams alone should open without the walk over ONNX.
     if base.endswith(".onnx"):
+        from .onnx_check import check_onnx
+
         check_onnx(data, where)
     elif base.endswith(".safetensors"):
+        from .safetensors_check import check_safetensors
+
         check_safetensors(data, where)
     elif base == "tokenizer.json":
+        from .tokenizer_check import check_tokenizer
+
         check_tokenizer(data, where)
     elif base.endswith(".json"):
         _check_json(data, where)
@@ -33,8 +38,8 @@ def check_content(name: str, data: bytes, where: str) -> None:
 
 
 def _check_json(data: bytes, where: str) -> None:
-    if len(data) > MAX_TOKENIZER:
-        raise BundleError(f"{where} is {len(data):,} bytes (the limit for JSON is {MAX_TOKENIZER:,})")
+    if len(data) > MAX_JSON:
+        raise BundleError(f"{where} is {len(data):,} bytes (the limit for JSON is {MAX_JSON:,})")
     value = strict_json(data, where)
     if isinstance(value, dict):
         for key in CODE_KEYS:

@@ -28,6 +28,19 @@ def strict_json(data: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise BundleError(f"{where} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}") from None
 
+    try:
+        value = json.loads(text, **_hooks(where))
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{where} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise BundleError(f"{where} is nested too deeply") from None
+    if "\\u" in text:
+        _refuse_surrogates(value, where)
+    return value
+
+
+def _hooks(where: str) -> dict[str, Any]:
+    """What `json.loads` asks about each object and number, so that it refuses what it would let pass."""
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
@@ -50,15 +63,7 @@ def strict_json(data: bytes, where: str) -> Any:
             raise BundleError(f"{where} holds the integer {shown(word)}, which does not fit in 64 bits")
         return int(word)
 
-    try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant, parse_float=real, parse_int=integer)
-    except json.JSONDecodeError as error:
-        raise BundleError(f"{where} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise BundleError(f"{where} is nested too deeply") from None
-    if "\\u" in text:
-        _refuse_surrogates(value, where)
-    return value
+    return {"object_pairs_hook": pairs, "parse_constant": constant, "parse_float": real, "parse_int": integer}
 
 
 def canonical_json(value: Any, where: str) -> bytes:

@@ -17,8 +17,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +32,7 @@ _PATIENCE = 2.0
 
 def new_tag() -> str:
     """The ending that the siblings of one save share."""
-    return f"{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def sibling(target: Path, role: str, tag: str) -> Path:
@@ -223,6 +221,8 @@ def sweep(target: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Deletes a folder, the manifest first, so that what is left half-way is never taken for a bundle. Raises nothing."""
+    import shutil
+
     with contextlib.suppress(OSError):
         os.unlink(folder / MANIFEST)
     shutil.rmtree(folder, ignore_errors=True)

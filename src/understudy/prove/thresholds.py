@@ -142,12 +142,10 @@ def _surface(ladder: Ladder, grids: list[np.ndarray]) -> tuple[np.ndarray, np.nd
     errors, cost = np.zeros(shape), np.zeros(shape)
     for r in range(rungs):
         wrong = np.asarray(ladder.wrong[r], dtype=np.float64)
-        own = 0.0
+        own = _passed_on(bins[:r], shape[:r], wrong)
         if r < rungs - 1:
-            own = _passed_on(bins[:r], shape[:r], wrong)[..., None] - _passed_on(bins[:r + 1], shape[:r + 1], wrong)
-        else:
-            own = _passed_on(bins, shape, wrong)
-        errors += _spread(np.asarray(own), rungs - 1)
+            own = own[..., None] - _passed_on(bins[:r + 1], shape[:r + 1], wrong)
+        errors += _spread(own, rungs - 1)
         price = _spread(_passed_on(bins[:r], shape[:r], np.ones(n)) * (ladder.cost[r] / n), rungs - 1)
         if ladder.skippable and r < rungs - 1:
             asked = (grids[r] <= 1.0).astype(np.float64)

@@ -1,0 +1,207 @@
+"""Classification, the whole way: data file → checked examples → teacher signal → students → cascade → proof → bundle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from .._version import __version__
+from ..bundle import Manifest, Rung, check_target, write_bundle
+from ..errors import GateError, TeacherError, missing_extra
+from ..prove.certify import labels_needed
+from ..prove.gate import check_gate, parse_gate, raise_if_failed
+from ..prove.receipt import Receipt
+from ..run.answer import Understudy, load
+from .cascade import certified, join, mixes, needed
+from .config import TrainConfig
+from .events import Event, Listener, silent
+from .finish import checks_of, finish, measure_rungs, receipt_of
+from .ground import Ground
+from .prepare import Prepared, prepare
+from .student import Student
+from .teacher import Signal, hear
+
+LADDERS = {"tiny": ("ngram",), "small": ("ngram", "static", "tiny"), "base": ("ngram", "static", "tiny", "encoder")}
+_NGRAM_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished bundle: where it is, its manifest and receipt, what a person should have read, and how long it took."""
+
+    path: Path
+    manifest: Manifest
+    receipt: Receipt
+    lines: list[str]
+    seconds: float
+
+
+def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = None, listen: Listener = silent) -> TrainResult:
+    """Trains a classifier from a labelled file and writes the bundle `out`.
+
+    Raises UnderstudyError: DataError and UsageError for what came in, GateError when a gate or a budget is not met (nothing
+    is written then). Ctrl-C ends training early, with the best so far; a second one ends at once.
+    """
+    _need_extra()
+    config = config or TrainConfig()
+    rules = parse_gate(config.gate) if config.gate else []
+    check_target(out)
+    started = monotonic()
+    with _one_machine(config), _interruptible() as stop:
+        prepared = prepare(data, config)
+        for line in prepared.lines:
+            listen(Event("read", line))
+        deadline = started + config.time_budget if config.time_budget else None
+        signal_ = _teacher(prepared, config, listen, stop)
+        ground = Ground([e.text for e in prepared.train], prepared.gold(prepared.train), prepared.labels, config.seed,
+                        teacher=signal_.teacher, vectors=signal_.train, extra=prepared.extra if signal_.said else [],
+                        extra_vectors=signal_.extra if prepared.extra and signal_.said else None, listen=listen, stop=stop)
+        students = _students(ground, config, deadline)
+        with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
+            staged = _stage(prepared, students, mixes(ground, students), config, Path(scratch) / "staged")
+            speeds = measure_rungs(staged, [e.text for e in prepared.test])
+            rungs, certificate, lines = _join(ground, students, staged, speeds, prepared, config)
+            for line in lines:
+                listen(Event("cascade", line))
+            final = _stage(prepared, students, rungs, config, Path(scratch) / "final", certificate)
+            listen(Event("prove", "measuring on the test rows"))
+            receipt = receipt_of(prepared, ground, signal_, students, staged, final, speeds, config.seed, monotonic() - started)
+            raise_if_failed(check_gate(rules, receipt))
+            manifest = finish(Path(out), final, receipt, checks_of(final, prepared))
+    notes = [*prepared.lines, *lines]
+    return TrainResult(Path(out), manifest, receipt, notes, monotonic() - started)
+
+
+def _need_extra() -> None:
+    try:
+        import scipy
+        import torch
+        import transformers  # noqa: F401
+    except ImportError:
+        raise missing_extra("training", "train") from None
+    del scipy, torch
+
+
+@contextmanager
+def _one_machine(config: TrainConfig) -> Iterator[None]:
+    """Same seed, same machine, same bytes: a fixed number of threads and torch's deterministic kernels."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    torch.manual_seed(config.seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _interruptible() -> Iterator:
+    """Gives a function that says whether Ctrl-C was pressed; a second press raises KeyboardInterrupt as usual."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def once(number, frame) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, once)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _teacher(prepared: Prepared, config: TrainConfig, listen: Listener, stop) -> Signal:
+    """Asks the teacher; without one, training goes on from gold labels alone and says so."""
+    texts = ([e.text for e in prepared.train], [e.text for e in prepared.test], prepared.extra)
+    try:
+        return hear(config.teacher, texts, prepared.labels, listen, stop)
+    except TeacherError as problem:
+        if config.teacher != TrainConfig().teacher:
+            raise
+        listen(Event("teacher", f"no teacher: {problem}"))
+        listen(Event("teacher", "training on gold labels alone: only the n-gram model can be made, typically 1–3 points less accurate"))
+        return hear("none", texts, prepared.labels, listen, stop)
+
+
+def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> list[Student]:
+    """The ladder that fits size and time, cheapest first."""
+    students: list[Student] = []
+    ladder = LADDERS[config.size]
+    left = config.max_size
+    for place, name in enumerate(ladder):
+        if students and (ground.stop() or (deadline and monotonic() > deadline)):
+            ground.say(name, "left out: " + ("interrupted" if ground.stop() else "the time budget is used up"))
+            continue
+        room = left if left is None or place or len(ladder) == 1 else int(left * _NGRAM_SHARE)
+        ground.seconds = (deadline - monotonic()) / (len(ladder) - place) if deadline else None
+        student = import_module(f".students.{name}", __package__).build(ground, room)
+        if student is None:
+            ground.say(name, "left out: " + ("it does not fit the size" if room is not None and ground.teacher else "it needs a teacher of the BERT family"))
+            continue
+        students.append(student)
+        left = None if left is None else left - student.bytes
+        ground.say(name, f"{'; '.join(student.notes)}; {student.bytes / 1e6:.2f} MB, {student.seconds:.0f} s")
+    if not students:
+        raise GateError(f"no student fits {config.max_size:,} bytes", hint="allow more, or bring fewer labels")
+    return students
+
+
+def _stage(prepared: Prepared, students: list[Student], rungs: tuple[Rung, ...], config: TrainConfig, folder: Path,
+           certificate: dict | None = None) -> Understudy:
+    """A whole bundle without receipt in a scratch folder, opened: what is measured is what will be answered with."""
+    files = {f"{student.name}/{path}": data for student in students if student.name in {r.name for r in rungs} for path, data in student.files.items()}
+    told = {key: value for key, value in asdict(config).items() if key not in ("test", "labels", "unlabelled", "threads")}
+    manifest = Manifest(name=folder.name, version=__version__, labels=prepared.labels, rungs=rungs, descriptions=prepared.descriptions,
+                        certificate=certificate, provenance={**prepared.provenance, "config": told})
+    write_bundle(folder, files, manifest)
+    return load(folder)
+
+
+def _join(ground: Ground, students: list[Student], staged: Understudy, speeds: dict, prepared: Prepared,
+          config: TrainConfig) -> tuple[tuple[Rung, ...], dict | None, list[str]]:
+    """Thresholds, budgets and the certificate; the rungs that the bundle needs, and what to tell about them."""
+    measured = [speeds[student.name].mean_ms for student in students]
+    costs = [student.cost for student in students] if config.max_latency is None else measured
+    if config.max_latency is not None and measured[0] > config.max_latency:
+        raise GateError(f"no student fits {config.max_latency:g} ms: the fastest takes {measured[0]:.3f} ms here",
+                        hint="allow more time per request")
+    joined = join(ground, staged.manifest.rungs, students, costs, config.max_latency)
+    shares = ", ".join(f"{rung.name} {share:.0%}" for rung, share in zip(joined.rungs, joined.choice.shares, strict=True) if share)
+    lines = [f"expected out of fold: {joined.choice.accuracy:.1%} right at {joined.choice.cost:.2f} ms; answers: {shares}"]
+    rungs = needed(joined.rungs)
+    if config.max_error is None:
+        return rungs, None, lines
+    names = [rung.name for rung in rungs]
+    texts, gold = [e.text for e in prepared.certify], prepared.gold(prepared.certify)
+    fresh = {name: staged.raw_logits(name, texts) for name in names}
+    held = {student.name: student.held_logits for student in students if student.name in names}
+    rungs, certificate = certified(rungs, held, ground.gold[ground.held], fresh, gold, config.max_error, staged.manifest.id)
+    lines.append(certificate.promise if certificate else _nothing(rungs, fresh, gold, config.max_error))
+    return rungs, certificate.as_dict() if certificate else None, lines
+
+
+def _nothing(rungs: tuple[Rung, ...], fresh: dict, gold: np.ndarray, alpha: float) -> str:
+    """What to say when no configuration passed."""
+    from .cascade import probabilities
+
+    probs = probabilities(rungs[-1], fresh)
+    sure = probs.max(1) >= np.quantile(probs.max(1), 0.5)
+    more = labels_needed(alpha, float((sure & (probs.argmax(1) != gold)).mean()))
+    said = f"nothing can be certified at {alpha:.3g} with {len(gold)} certification rows; every text is handed over"
+    return f"{said}; about {more - len(gold):,} more labels are needed" if more and more > len(gold) else said

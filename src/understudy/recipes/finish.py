@@ -1,0 +1,97 @@
+"""The end of every recipe: measure the staged bundle, write the receipt, and put the finished bundle in place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle import Manifest, model_card, write_bundle
+from ..prove.bench import Speed, measure
+from ..prove.receipt import Entry, Receipt, build_receipt
+from ..run.answer import Understudy
+from .cascade import probabilities
+from .ground import Ground
+from .prepare import Prepared
+from .student import Student
+from .teacher import Signal
+
+_PROBES = ("", "hello", "thank you very much", "ok 👍", "?", "I have a question about my last message")
+_MEASURED_TEXTS = 400
+
+
+def measure_rungs(staged: Understudy, texts: Sequence[str]) -> dict[str, Speed]:
+    """Latency and throughput of each rung's model on its own, on one thread."""
+    some = list(texts[:_MEASURED_TEXTS])
+    out = {}
+    for rung in staged.manifest.rungs:
+        def one(text: str, name: str = rung.name) -> np.ndarray:
+            return staged.raw_logits(name, [text])
+
+        def many(batch: list[str], name: str = rung.name) -> np.ndarray:
+            return staged.raw_logits(name, batch)
+
+        out[rung.name] = measure(one, many, some, seconds=0.6)
+    return out
+
+
+def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Sequence[Student], staged: Understudy, final: Understudy,
+               speeds: dict[str, Speed], seed: int, seconds: float) -> Receipt:
+    """Teacher, every rung before and after int8, and the cascade, all on the test rows that nothing else touched."""
+    texts, gold = [e.text for e in prepared.test], prepared.gold(prepared.test)
+    kept = {rung.name for rung in final.manifest.rungs}
+    entries = _teacher_entry(ground, signal, texts)
+    floats = {student.name: student.float_logits(texts) for student in students}
+    for student, rung in zip(students, staged.manifest.rungs, strict=True):
+        note = "" if rung.name in kept else "not needed in the bundle"
+        entries.append(Entry(name=student.name, role="rung", precision="float32", probs=probabilities(rung, floats), rung=None, answered=None,
+                             bytes=None, parameters=student.parameters, speed=None, train_seconds=None, note="before int8"))
+        entries.append(Entry(name=student.name, role="rung", precision=student.precision, probs=staged.answer(texts, force=student.name).probs,
+                             rung=None, answered=None, bytes=student.bytes, parameters=student.parameters, speed=speeds[student.name],
+                             train_seconds=student.seconds, note=note))
+    answers = final.answer(texts)
+    speed = measure(lambda text: final.predict(text), lambda batch: final.predict(batch), texts[:_MEASURED_TEXTS * 3], seconds=2.0)
+    entries.append(Entry(name="cascade", role="cascade", precision="mixed", probs=answers.probs, rung=answers.rung, answered=answers.answered,
+                         bytes=sum(entry.bytes for entry in final.manifest.files.values()),
+                         parameters=sum(rung.parameters for rung in final.manifest.rungs), speed=speed, train_seconds=seconds))
+    measured = {student.name: dict(student.measured) for student in students if student.measured}
+    return build_receipt(task="classify", name=prepared.provenance["data"]["file"], labels=prepared.labels, texts=texts, gold=gold, entries=entries,
+                         rung_names=[rung.name for rung in final.manifest.rungs], certificate=final.manifest.certificate,
+                         data=prepared.provenance["data"], seed=seed,
+                         provenance={"teacher": signal.name, "teacher_seconds": signal.seconds, "parity": measured,
+                                     "notes": {student.name: list(student.notes) for student in students},
+                                     "held_rows": len(ground.held), "evaluated_folds": ground.evaluated})
+
+
+def _teacher_entry(ground: Ground, signal: Signal, texts: list[str]) -> list[Entry]:
+    if signal.speaker is None:
+        return []
+
+    def one(text: str) -> np.ndarray:
+        return ground.teacher_probs(signal.speaker.vectors([text], lambda done: None))
+
+    parameters = sum(p.numel() for p in signal.teacher.model.parameters()) if signal.teacher else None
+    size = sum(p.stat().st_size for p in signal.teacher.folder.glob("*") if p.suffix in (".safetensors", ".bin", ".json")) if signal.teacher else None
+    return [Entry(name="teacher", role="teacher", precision="float32", probs=ground.teacher_probs(signal.test), rung=None, answered=None, bytes=size,
+                  parameters=parameters, speed=measure(one, None, texts[:100], seconds=1.0), train_seconds=None)]
+
+
+def checks_of(bundle: Understudy, prepared: Prepared) -> bytes:
+    """checks.json: texts and the answers they must give. Made from label names and stock phrases, never from the user's rows."""
+    texts = list(dict.fromkeys([*_PROBES, *(label.replace("_", " ") for label in prepared.labels[:10]), *list(prepared.descriptions.values())[:6]]))
+    checks = [{"text": text, "label": said.label, "confidence": round(said.confidence, 6), "rung": said.rung}
+              for text, said in zip(texts, bundle.predict(texts), strict=True)]
+    return (json.dumps({"tolerance": 0.02, "checks": checks}, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def finish(out: Path, staged: Understudy, receipt: Receipt, checks: bytes) -> Manifest:
+    """Writes the bundle with receipt, page, card and checks; the old one stays whole until the new one is."""
+    scores = {key: receipt.data["entries"][0].get(key) for key in ("accuracy", "macro_f1", "retention", "coverage", "ece")}
+    manifest = replace(staged.manifest, name=out.resolve().name, scores=scores, files={})
+    files = {name: staged.bundle.read(name) for name in staged.bundle.files()}
+    files |= {"checks.json": checks, "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),
+              "README.md": model_card(manifest, receipt.data).encode()}
+    return write_bundle(out, files, manifest)
