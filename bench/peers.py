@@ -53,7 +53,7 @@ class Tfidf:
         self.kind = kind
         self.name = f"tfidf-{kind}"
         self.title = f"scikit-learn TF-IDF + {'logistic regression' if kind == 'lr' else 'LinearSVC'}"
-        self.values = (2.0, 12.0, 72.0) if kind == "lr" else (0.1, 0.5, 2.0)
+        self.values = (2.0, 8.0, 32.0) if kind == "lr" else (0.1, 0.5, 2.0)
 
     def _pipeline(self) -> Any:
         from sklearn.feature_extraction.text import TfidfVectorizer

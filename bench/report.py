@@ -125,25 +125,29 @@ def _paired(out: Path, rows: Rows, gold: Sequence[str], outside: str) -> str:
 
 
 def _receipts(rows: Rows) -> str:
-    entries = [(row["seed"], entry) for row in _good(rows).get(OURS, []) for entry in row.get("receipt", [])]
-    if not entries:
+    """Each part of ours by (name, role, precision), over the seeds; speeds are the receipt's own measurements."""
+    parts: dict[tuple[str, str, str], Rows] = defaultdict(list)
+    for row in _good(rows).get(OURS, []):
+        for entry in row.get("receipt", []):
+            parts[entry["name"], entry["role"], entry["precision"]].append(entry)
+    if not parts:
         return ""
-    flat = [(seed, _flat(entry)) for seed, entry in entries]
-    columns = list(dict.fromkeys(key for _, entry in flat for key in entry))
-    return ("What our own receipts say of the parts:\n\n"
-            + table(["seed", *columns], ([str(seed), *(entry.get(key, "") for key in columns)] for seed, entry in flat)))
+    head = ["part", "accuracy %", "macro-F1 %", "% of the teacher", "MB", "p50 ms", "p95 ms", "mean ms", "rows/s", "RAM MB"]
+    lines = []
+    for (name, role, precision), found in parts.items():
+        flat = [{"accuracy": e["accuracy"]["value"], "low": e["accuracy"]["low"], "high": e["accuracy"]["high"],
+                 "macro_f1": e["macro_f1"]["value"], "retention": e.get("retention"), "bytes": e.get("bytes"),
+                 **(e.get("speed") or {})} for e in found]
+        lines.append([f"{name} ({role}, {precision})", _share(flat, "accuracy", "low", "high"), _share(flat, "macro_f1"),
+                      _known(flat, "retention", 100, 1), _known(flat, "bytes", 1e-6, 2), _known(flat, "p50_ms", 1, 3),
+                      _known(flat, "p95_ms", 1, 3), _known(flat, "mean_ms", 1, 3), _known(flat, "rows_per_s", 1, 0),
+                      _known(flat, "rss_mb", 1, 0)])
+    return "The parts of ours, as the receipts of these bundles give them (accuracy of all test rows):\n\n" + table(head, lines)
 
 
-def _flat(entry: dict[str, Any], before: str = "") -> dict[str, str]:
-    out: dict[str, str] = {}
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            out.update(_flat(value, f"{before}{key}."))
-        elif isinstance(value, float):
-            out[before + key] = f"{value:.4g}"
-        elif isinstance(value, str | int | None):
-            out[before + key] = "" if value is None else str(value)
-    return out
+def _known(rows: Rows, key: str, times: float, digits: int) -> str:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return f"{times * float(np.mean(values)):,.{digits}f}" if values else "–"
 
 
 def _failures(rows: Rows) -> str:

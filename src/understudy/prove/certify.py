@@ -78,15 +78,18 @@ def certify_joint(accepted: Sequence[np.ndarray], wrong: np.ndarray | Sequence[n
     """
     yes, bad = _checked(accepted, wrong, alpha, delta)
     n = yes.shape[1]
-    found: Certificate | None = None
+    found: tuple[float, int, int] | None = None
     for index, (answers, misses) in enumerate(zip(yes, bad, strict=True)):
         errors = int(np.sum(answers & misses))
         if not n or binom_cdf(errors, n, alpha) > delta:
             break
         coverage = float(answers.mean())
-        if coverage > 0 and (found is None or coverage >= found.coverage):
-            found = Certificate(alpha, delta, n, index, errors, coverage, cp_upper(errors, n, delta), reference, key)
-    return found
+        if coverage > 0 and (found is None or coverage >= found[0]):
+            found = coverage, index, errors
+    if found is None:
+        return None
+    coverage, index, errors = found
+    return Certificate(alpha, delta, n, index, errors, coverage, cp_upper(errors, n, delta), reference, key)
 
 
 def crc(accepted: Sequence[np.ndarray], wrong: np.ndarray | Sequence[np.ndarray], alpha: float) -> int | None:

@@ -20,7 +20,7 @@ from .receipt import Receipt
 from .units import parse_duration, parse_share, parse_size, show_size, split_number
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-RULE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_ -]*?)\s*(>=|<=|>|<)\s*(\S.*?)\s*")
+RULE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_ -]*?)\s*(>=|<=|>(?!=)|<(?!=))\s*(\S.*?)\s*")
 
 # metric -> (kind of its value, where the headline entry keeps it)
 METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -112,8 +112,9 @@ def _bound(text: str, kind: str) -> float:
         return float(parse_size(text))
     split = split_number(text)
     if kind in ("ms", "seconds"):
-        bare = split is not None and split[1] == ""
-        return parse_duration(f"{text}ms" if bare and kind == "ms" else text) * (1000.0 if kind == "ms" else 1.0)
+        if kind == "ms" and split is not None and split[1] in ("", "ms"):
+            return split[0]
+        return parse_duration(text) * (1000.0 if kind == "ms" else 1.0)
     if split is None or split[1] not in (("", "%") if kind == "ratio" else ("",)):
         raise UsageError(f"{text!r} is not a plain number")
     return split[0] / 100 if split[1] == "%" else split[0]

@@ -53,7 +53,7 @@ def _tiles(data: dict[str, Any]) -> str:
         value, unit = show_size(head["bytes"]).split()
         tiles.append(("Size", f"{value}<small>{unit}</small>", "with its tokenizer"))
     if speed:
-        tiles.append(("Per request", f"{number(speed['p50_ms'])}<small>ms</small>", f"median; 95 % within {number(speed['p95_ms'], 2)} ms"))
+        tiles.append(("Per request", f"{number(speed['p50_ms'])}<small>ms</small>", f"median; p95 {number(speed['p95_ms'], 2)} ms"))
     if head["coverage"] is not None and head["coverage"] < 1:
         tiles.append(("Answered", f"{share(head['coverage'])}<small>%</small>",
                       f"{share(head['answered_error'])} % of those wrongly" if head["answered_error"] is not None else "of the rows"))
@@ -65,17 +65,17 @@ def _certificate(data: dict[str, Any]) -> str:
     given = data["certificate"]
     if not given:
         return ""
-    return (f'<section class="promise"><h2>Certified</h2><p>{say(given["promise"], 600)}</p><p class="fine">Valid for key '
+    return (f'<section class="promise"><h2>Certified</h2><p>{say(given["promise"], 600).replace(" %", "&nbsp;%")}</p><p class="fine">Valid for key '
             f'<code>{say(given["key"][:16] or "none")}</code> and traffic like the {given["n"]:,} rows it was tested on; '
             "void after any change.</p></section>")
 
 
 def _results(data: dict[str, Any]) -> str:
     shown = data["entries"][:MOST_ENTRIES]
-    head = ("#", "Model", "Accuracy", "95 %", "Macro-F1", "Kept", "p", "ECE", "Size", "p50 ms", "p95 ms", "Rows/s", "RAM", "Training")
+    head = ('<span class="rank">#</span>', "Model", "Accuracy", "95 %", "F1", "Kept", "p", "ECE", "MB", "p50 ms", "p95 ms", "Rows/s", "RAM MB", "Training")
     rows = [_result(i, e) for i, e in enumerate(shown)]
     return (f'<section><h2>Results</h2>{_table("Every model on the same test rows", head, rows, mark=data["headline"], names=2)}'
-            f'<p class="fine">Accuracy, macro-F1 and kept in percent. Kept: accuracy as a share of the teacher’s. p: exact McNemar test '
+            f'<p class="fine">Accuracy, F1 (macro) and kept in percent. Kept: accuracy as a share of the teacher’s. p: exact McNemar test '
             f"against the teacher on the same rows. ECE: calibration error, in points. Times are single requests{_threads(data)}.</p>{_shares(data)}</section>")
 
 
@@ -84,9 +84,9 @@ def _result(i: int, e: dict[str, Any]) -> tuple[str, ...]:
     return (f'<span class="rank">{i + 1}</span>', f'<i class="dot {role}"></i>{say(e["name"], 60)} <span class="tag">{say(e["precision"], 20)}</span>',
             share(e["accuracy"]["value"]), f"{share(e['accuracy']['low'])}–{share(e['accuracy']['high'])}",
             share(e["macro_f1"]["value"]), share(e["retention"]), say(p_value((e["versus_teacher"] or {}).get("p"))),
-            share(e["ece"]), "–" if e["bytes"] is None else show_size(e["bytes"]), number(speed.get("p50_ms"), 2),
+            share(e["ece"]), "–" if e["bytes"] is None else number(e["bytes"] / 1e6), number(speed.get("p50_ms"), 2),
             number(speed.get("p95_ms"), 2), number(speed.get("rows_per_s")),
-            "–" if speed.get("rss_mb") is None else f"{number(speed['rss_mb'])} MB", seconds(e["train_seconds"]))
+            number(speed.get("rss_mb")), seconds(e["train_seconds"]))
 
 
 def _threads(data: dict[str, Any]) -> str:

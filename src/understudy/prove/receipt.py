@@ -118,7 +118,7 @@ def _headline(entries: Sequence[Entry]) -> int:
 def _notes(gold: np.ndarray, labels: Sequence[str], teacher: Entry | None) -> list[str]:
     notes = []
     if len(gold) < FEW:
-        notes.append(f"Only {len(gold)} test rows: the intervals are wide, and differences inside them mean little.")
+        notes.append(f"Only {len(gold)} test row{'s' if len(gold) > 1 else ''}: the intervals are wide, and differences inside them mean little.")
     unseen = len(labels) - len(np.unique(gold))
     if unseen:
         notes.append(f"{unseen} of {len(labels)} labels have no test row, so nothing is known about them.")

@@ -25,11 +25,11 @@ def split_number(text: str) -> tuple[float, str] | None:
 
 
 def parse_size(text: str) -> int:
-    """Bytes, rounded down. MB is a million, MiB is 2**20; a plain number is bytes."""
+    """Whole bytes. MB is a million, MiB is 2**20; a plain number is bytes."""
     found = split_number(text)
     if not found or found[1] not in SIZES:
         raise UsageError(f"{text!r} is not a size", hint="write it like 5MB, 700KB or 4MiB")
-    return int(found[0] * SIZES[found[1]])
+    return round(found[0] * SIZES[found[1]])
 
 
 def parse_duration(text: str) -> float:

@@ -9,15 +9,11 @@ import numpy as np
 
 from ..bundle import Rung
 from ..prove.calibrate import fit_temperature
-from ..prove.certify import Certificate, certify_joint
-from ..prove.thresholds import Choice, Ladder, choose_thresholds
+from ..prove.certify import Certificate, certify_joint, nothing_certified
+from ..prove.thresholds import NEVER, Choice, Ladder, choose_thresholds, configurations, route
 from ..tasks.classify import softmax
 from .ground import Ground, nll
 from .student import Student
-
-NEVER = 1.01
-_CONFIGURATIONS = 25
-
 
 @dataclass(frozen=True)
 class Joined:
@@ -92,34 +88,24 @@ def needed(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     return tuple(rung for rung in rungs if rung in answering or rung.name in used)
 
 
-def certified(rungs: Sequence[Rung], held: Mapping[str, np.ndarray], held_gold: np.ndarray, fresh: Mapping[str, np.ndarray], gold: np.ndarray,
-              alpha: float, key: str) -> tuple[tuple[Rung, ...], Certificate | None]:
-    """The laxest configuration that the certification rows allow: thresholds raised together, chosen on `held`, tested once on `fresh`."""
-    confident = _walk(rungs, held, 0.0)[0].max(1)
-    steps = [float(np.quantile(confident, 1 - share)) for share in np.linspace(0.1, 1.0, _CONFIGURATIONS)]
-    steps[-1] = 0.0
+def certified(rungs: Sequence[Rung], held: Mapping[str, np.ndarray], fresh: Mapping[str, np.ndarray], gold: np.ndarray, alpha: float,
+              key: str) -> tuple[tuple[Rung, ...], Certificate | None, str]:
+    """The thresholds that the certification rows allow, the certificate, and the sentence about it.
+
+    Configurations are laid out on `held` and tested once on `fresh` (raw logits by student name, gold (n,)). Where
+    nothing passes, every threshold is 1.01: everything is handed over.
+    """
+    tuned = [probabilities(rung, held).max(1) for rung in rungs]
+    laid = configurations(tuned, [rung.threshold for rung in rungs[:-1]])
+    probs = [probabilities(rung, fresh) for rung in rungs]
+    confident = [p.max(1) for p in probs]
     accepted, wrong = [], []
-    for step in steps:
-        probs, sure = _walk(rungs, fresh, step)
+    for thresholds in laid:
+        who, sure = route(confident, thresholds)
+        said = np.stack([p.argmax(1) for p in probs])[who, np.arange(len(who))]
         accepted.append(sure)
-        wrong.append(probs.argmax(1) != gold)
+        wrong.append(said != gold)
     certificate = certify_joint(accepted, wrong, alpha, key=key)
-    floor = NEVER if certificate is None else steps[certificate.index]
-    return tuple(replace(rung, threshold=max(rung.threshold, floor)) for rung in rungs), certificate
-
-
-def _walk(rungs: Sequence[Rung], logits: Mapping[str, np.ndarray], floor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Who answers what when every threshold is at least `floor`: probabilities (n, k) and whether the answer counts (n,)."""
-    probs: np.ndarray | None = None
-    open_rows = sure = None
-    for index, rung in enumerate(rungs):
-        p = probabilities(rung, logits)
-        if probs is None:
-            probs, open_rows, sure = p.copy(), np.ones(len(p), bool), np.zeros(len(p), bool)
-        now = open_rows & (p.max(1) >= max(rung.threshold, floor))
-        take = now | (open_rows & (index == len(rungs) - 1))
-        probs[take], sure[now] = p[take], True
-        open_rows &= ~now
-    return probs, sure
-
-
+    chosen = laid[certificate.index] if certificate else (NEVER,) * len(rungs)
+    sentence = certificate.promise if certificate else nothing_certified(accepted, wrong, alpha)
+    return tuple(replace(rung, threshold=float(t)) for rung, t in zip(rungs, chosen, strict=True)), certificate, sentence

@@ -13,12 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
-
 from .._version import __version__
 from ..bundle import Manifest, Rung, check_target, write_bundle
 from ..errors import GateError, TeacherError, missing_extra
-from ..prove.certify import labels_needed
+from ..prove.certify import Certificate, certificate_key
 from ..prove.gate import check_gate, parse_gate, raise_if_failed
 from ..prove.receipt import Receipt
 from ..run.answer import Understudy, load
@@ -75,7 +73,7 @@ def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = Non
                 listen(Event("cascade", line))
             final = _stage(prepared, students, rungs, config, Path(scratch) / "final", certificate)
             listen(Event("prove", "measuring on the test rows"))
-            receipt = receipt_of(prepared, ground, signal_, students, staged, final, speeds, config.seed, monotonic() - started)
+            receipt = receipt_of(prepared, ground, signal_, students, staged, final, speeds, certificate, config.seed, monotonic() - started)
             raise_if_failed(check_gate(rules, receipt))
             manifest = finish(Path(out), final, receipt, checks_of(final, prepared))
     notes = [*prepared.lines, *lines]
@@ -83,6 +81,8 @@ def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = Non
 
 
 def _need_extra() -> None:
+    # Threads that spin while they wait starve each other wherever something else runs too: 10 times slower, seen on 2 cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import scipy
         import torch
@@ -163,18 +163,18 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
 
 
 def _stage(prepared: Prepared, students: list[Student], rungs: tuple[Rung, ...], config: TrainConfig, folder: Path,
-           certificate: dict | None = None) -> Understudy:
+           certificate: Certificate | None = None) -> Understudy:
     """A whole bundle without receipt in a scratch folder, opened: what is measured is what will be answered with."""
     files = {f"{student.name}/{path}": data for student in students if student.name in {r.name for r in rungs} for path, data in student.files.items()}
     told = {key: value for key, value in asdict(config).items() if key not in ("test", "labels", "unlabelled", "threads")}
     manifest = Manifest(name=folder.name, version=__version__, labels=prepared.labels, rungs=rungs, descriptions=prepared.descriptions,
-                        certificate=certificate, provenance={**prepared.provenance, "config": told})
+                        certificate=certificate.to_dict() if certificate else None, provenance={**prepared.provenance, "config": told})
     write_bundle(folder, files, manifest)
     return load(folder)
 
 
 def _join(ground: Ground, students: list[Student], staged: Understudy, speeds: dict, prepared: Prepared,
-          config: TrainConfig) -> tuple[tuple[Rung, ...], dict | None, list[str]]:
+          config: TrainConfig) -> tuple[tuple[Rung, ...], Certificate | None, list[str]]:
     """Thresholds, budgets and the certificate; the rungs that the bundle needs, and what to tell about them."""
     measured = [speeds[student.name].mean_ms for student in students]
     costs = [student.cost for student in students] if config.max_latency is None else measured
@@ -182,8 +182,8 @@ def _join(ground: Ground, students: list[Student], staged: Understudy, speeds: d
         raise GateError(f"no student fits {config.max_latency:g} ms: the fastest takes {measured[0]:.3f} ms here",
                         hint="allow more time per request")
     joined = join(ground, staged.manifest.rungs, students, costs, config.max_latency)
-    shares = ", ".join(f"{rung.name} {share:.0%}" for rung, share in zip(joined.rungs, joined.choice.shares, strict=True) if share)
-    lines = [f"expected out of fold: {joined.choice.accuracy:.1%} right at {joined.choice.cost:.2f} ms; answers: {shares}"]
+    shares = ", ".join(f"{rung.name} {share:.0%}" for rung, share in zip(joined.rungs, joined.choice.share, strict=True) if share)
+    lines = [f"expected out of fold: {joined.choice.expected_accuracy:.1%} right at {joined.choice.expected_cost:.2f} ms; answers: {shares}"]
     rungs = needed(joined.rungs)
     if config.max_error is None:
         return rungs, None, lines
@@ -191,17 +191,12 @@ def _join(ground: Ground, students: list[Student], staged: Understudy, speeds: d
     texts, gold = [e.text for e in prepared.certify], prepared.gold(prepared.certify)
     fresh = {name: staged.raw_logits(name, texts) for name in names}
     held = {student.name: student.held_logits for student in students if student.name in names}
-    rungs, certificate = certified(rungs, held, ground.gold[ground.held], fresh, gold, config.max_error, staged.manifest.id)
-    lines.append(certificate.promise if certificate else _nothing(rungs, fresh, gold, config.max_error))
-    return rungs, certificate.as_dict() if certificate else None, lines
+    rungs, certificate, sentence = certified(rungs, held, fresh, gold, config.max_error, _key(staged, rungs))
+    return rungs, certificate, [*lines, sentence]
 
 
-def _nothing(rungs: tuple[Rung, ...], fresh: dict, gold: np.ndarray, alpha: float) -> str:
-    """What to say when no configuration passed."""
-    from .cascade import probabilities
-
-    probs = probabilities(rungs[-1], fresh)
-    sure = probs.max(1) >= np.quantile(probs.max(1), 0.5)
-    more = labels_needed(alpha, float((sure & (probs.argmax(1) != gold)).mean()))
-    said = f"nothing can be certified at {alpha:.3g} with {len(gold)} certification rows; every text is handed over"
-    return f"{said}; about {more - len(gold):,} more labels are needed" if more and more > len(gold) else said
+def _key(staged: Understudy, rungs: tuple[Rung, ...]) -> str:
+    """What a certificate depends on: any other file, mix or temperature voids it."""
+    files = {path: entry.sha256 for path, entry in staged.manifest.files.items() if path.split("/")[0] in {rung.path for rung in rungs}}
+    return certificate_key({"files": files, "labels": list(staged.labels), "reference": "gold labels",
+                            "rungs": [{"name": rung.name, "mix": rung.mix, "temperature": rung.temperature} for rung in rungs]})

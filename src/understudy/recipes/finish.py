@@ -11,6 +11,7 @@ import numpy as np
 
 from ..bundle import Manifest, model_card, write_bundle
 from ..prove.bench import Speed, measure
+from ..prove.certify import Certificate
 from ..prove.receipt import Entry, Receipt, build_receipt
 from ..run.answer import Understudy
 from .cascade import probabilities
@@ -39,19 +40,18 @@ def measure_rungs(staged: Understudy, texts: Sequence[str]) -> dict[str, Speed]:
 
 
 def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Sequence[Student], staged: Understudy, final: Understudy,
-               speeds: dict[str, Speed], seed: int, seconds: float) -> Receipt:
+               speeds: dict[str, Speed], certificate: Certificate | None, seed: int, seconds: float) -> Receipt:
     """Teacher, every rung before and after int8, and the cascade, all on the test rows that nothing else touched."""
     texts, gold = [e.text for e in prepared.test], prepared.gold(prepared.test)
-    kept = {rung.name for rung in final.manifest.rungs}
+    left_out = [student.name for student in students if student.name not in {rung.name for rung in final.manifest.rungs}]
     entries = _teacher_entry(ground, signal, texts)
     floats = {student.name: student.float_logits(texts) for student in students}
     for student, rung in zip(students, staged.manifest.rungs, strict=True):
-        note = "" if rung.name in kept else "not needed in the bundle"
-        entries.append(Entry(name=student.name, role="rung", precision="float32", probs=probabilities(rung, floats), rung=None, answered=None,
-                             bytes=None, parameters=student.parameters, speed=None, train_seconds=None, note="before int8"))
+        entries.append(Entry(name=student.name, role="rung", precision="float32", probs=probabilities(rung, floats),
+                             parameters=student.parameters))
         entries.append(Entry(name=student.name, role="rung", precision=student.precision, probs=staged.answer(texts, force=student.name).probs,
-                             rung=None, answered=None, bytes=student.bytes, parameters=student.parameters, speed=speeds[student.name],
-                             train_seconds=student.seconds, note=note))
+                             bytes=student.bytes, parameters=student.parameters, speed=speeds[student.name],
+                             train_seconds=student.seconds))
     answers = final.answer(texts)
     speed = measure(lambda text: final.predict(text), lambda batch: final.predict(batch), texts[:_MEASURED_TEXTS * 3], seconds=2.0)
     entries.append(Entry(name="cascade", role="cascade", precision="mixed", probs=answers.probs, rung=answers.rung, answered=answers.answered,
@@ -59,8 +59,9 @@ def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Seq
                          parameters=sum(rung.parameters for rung in final.manifest.rungs), speed=speed, train_seconds=seconds))
     measured = {student.name: dict(student.measured) for student in students if student.measured}
     return build_receipt(task="classify", name=prepared.provenance["data"]["file"], labels=prepared.labels, texts=texts, gold=gold, entries=entries,
-                         rung_names=[rung.name for rung in final.manifest.rungs], certificate=final.manifest.certificate,
+                         rung_names=[rung.name for rung in final.manifest.rungs], certificate=certificate,
                          data=prepared.provenance["data"], seed=seed,
+                         notes=[f"measured but not in the bundle, because it would answer nothing: {name}" for name in left_out],
                          provenance={"teacher": signal.name, "teacher_seconds": signal.seconds, "parity": measured,
                                      "notes": {student.name: list(student.notes) for student in students},
                                      "held_rows": len(ground.held), "evaluated_folds": ground.evaluated})
@@ -75,8 +76,8 @@ def _teacher_entry(ground: Ground, signal: Signal, texts: list[str]) -> list[Ent
 
     parameters = sum(p.numel() for p in signal.teacher.model.parameters()) if signal.teacher else None
     size = sum(p.stat().st_size for p in signal.teacher.folder.glob("*") if p.suffix in (".safetensors", ".bin", ".json")) if signal.teacher else None
-    return [Entry(name="teacher", role="teacher", precision="float32", probs=ground.teacher_probs(signal.test), rung=None, answered=None, bytes=size,
-                  parameters=parameters, speed=measure(one, None, texts[:100], seconds=1.0), train_seconds=None)]
+    return [Entry(name="teacher", role="teacher", precision="float32", probs=ground.teacher_probs(signal.test), bytes=size,
+                  parameters=parameters, speed=measure(one, None, texts[:100], seconds=1.0))]
 
 
 def checks_of(bundle: Understudy, prepared: Prepared) -> bytes:
@@ -89,7 +90,7 @@ def checks_of(bundle: Understudy, prepared: Prepared) -> bytes:
 
 def finish(out: Path, staged: Understudy, receipt: Receipt, checks: bytes) -> Manifest:
     """Writes the bundle with receipt, page, card and checks; the old one stays whole until the new one is."""
-    scores = {key: receipt.data["entries"][0].get(key) for key in ("accuracy", "macro_f1", "retention", "coverage", "ece")}
+    scores = {key: receipt.headline.get(key) for key in ("accuracy", "macro_f1", "retention", "coverage", "ece")}
     manifest = replace(staged.manifest, name=out.resolve().name, scores=scores, files={})
     files = {name: staged.bundle.read(name) for name in staged.bundle.files()}
     files |= {"checks.json": checks, "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),

@@ -67,11 +67,13 @@ def _make(ground: Ground) -> Pieces | None:
     old = reader.batch(texts, specials=True)
     frequency = np.bincount(np.concatenate([np.array(ids) for ids in old]), minlength=ground.teacher.encoder.shape.vocabulary)
     room = most_pieces(TinyConfig(), ground.classes) - 600
-    wanted = np.flatnonzero(frequency)
-    if len(wanted) > room:
-        wanted = wanted[np.argsort(-frequency[wanted], kind="stable")[:room]]
+    # Pieces of the texts first, then the vocabulary's own order, which is by general frequency: a word that the training
+    # texts lack should not fall to letters.
+    order = np.argsort(-frequency, kind="stable")
+    latin = {index for piece, index in ground.teacher.tokenizer.get_vocab().items() if piece.isascii() and not piece.startswith("[")}
+    wanted = [index for index in order.tolist() if frequency[index] or index in latin][:room]
     try:
-        trimmed, keep = trim(whole, [wanted.tolist()])
+        trimmed, keep = trim(whole, [wanted])
     except TeacherError:
         return None
     small = open_tokenizer(trimmed, "the trimmed tokenizer")
