@@ -83,8 +83,7 @@ def _most_harmful(model: Classifier, probe: Sequence[Sequence[int]], truth: np.n
     return left[int(np.argmin(errors))]
 
 
-def hub_files(model: Classifier, labels: Sequence[str], tokenizer: bytes, longest: int, exported: Exported, *, precision: str,
-              keep_float: bool) -> dict[str, bytes]:
+def hub_files(model: Classifier, labels: Sequence[str], tokenizer: bytes, longest: int, exported: Exported) -> dict[str, bytes]:
     """The rung's folder as a Hugging Face model folder that Optimum and transformers.js open."""
     shape = model.shape
     config = {"architectures": ["BertForSequenceClassification"], "model_type": "bert", "vocab_size": shape.vocabulary,
@@ -94,12 +93,8 @@ def hub_files(model: Classifier, labels: Sequence[str], tokenizer: bytes, longes
               "label2id": {label: i for i, label in enumerate(labels)}, "problem_type": "single_label_classification"}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest, "model_input_names": ["input_ids", "attention_mask"],
                 "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
-    files = {"config.json": _json(config), "tokenizer_config.json": _json(settings), "tokenizer.json": tokenizer}
-    if keep_float or precision == "float32":
-        files["onnx/model.onnx"] = exported.whole
-    if precision != "float32":
-        files["onnx/model_quantized.onnx"] = exported.quantised
-    return files
+    return {"config.json": _json(config), "tokenizer_config.json": _json(settings), "tokenizer.json": tokenizer,
+            "onnx/model_quantized.onnx": exported.quantised}
 
 
 def _json(told: dict) -> bytes:

@@ -177,7 +177,7 @@ def _finish(ground: Ground, teacher: Teacher, model: Classifier, held: np.ndarra
 
     return Student(
         name="encoder", kind="encoder", held_logits=held,
-        files=hub_files(small, ground.labels, tokenizer, longest, exported, precision=precision, keep_float=False),
+        files=hub_files(small, ground.labels, tokenizer, longest, exported),
         float_logits=float_logits, parameters=parameters_of(small), precision=precision, seconds=monotonic() - started,
         cost=parameters_of(small.layers) / 3.2e6, max_tokens=longest,
         notes=(f"{'top ' + str(_TOP) + ' layers tuned' if tuned else 'layers as they came: tuning did not help on unseen rows'}, "

@@ -20,8 +20,8 @@ from ..ground import Ground
 from ..student import Student
 from ..vocabulary import Pieces, pieces_of
 
-_POOL = LoopConfig(epochs=6, rate=1.5e-3, head_rate=1.5e-3, batch=64)
-_ANSWER = LoopConfig(epochs=10, rate=1e-3, head_rate=3e-3, batch=64)
+_POOL = LoopConfig(epochs=5, rate=1.5e-3, head_rate=1.5e-3, batch=64)
+_ANSWER = LoopConfig(epochs=7, rate=1e-3, head_rate=3e-3, batch=64)
 _FAST = 12_000
 """Rows beyond which the epochs are cut in proportion, so that a large file costs about as much as this many."""
 
@@ -32,7 +32,7 @@ def build(ground: Ground, room: int | None) -> Student | None:
     if pieces is None:
         return None
     started, config = monotonic(), TinyConfig()
-    if room is not None and len(pieces.tokenizer) + config.most_parameters * 1.15 > room:
+    if room is not None and len(pieces.tokenizer) + config.most_parameters * 1.05 > room:
         return None
     held = np.zeros((len(ground.held), ground.classes), np.float32)
     for fold in ground.evaluated:
@@ -44,7 +44,7 @@ def build(ground: Ground, room: int | None) -> Student | None:
     exported = export(model, probe, ExportConfig())
     return Student(
         name="tiny", kind="encoder", held_logits=held,
-        files=hub_files(model, ground.labels, pieces.tokenizer, config.positions, exported, precision="int8", keep_float=True),
+        files=hub_files(model, ground.labels, pieces.tokenizer, config.positions, exported),
         float_logits=lambda texts: _logits(model, pieces.encode(texts, specials=True)), parameters=parameters_of(model),
         precision="int8", seconds=monotonic() - started, cost=0.3, max_tokens=config.positions,
         notes=(f"{parameters_of(model):,} parameters, {len(pieces.keep):,} pieces, int8 within {exported.int8_difference:.2g} of torch",),

@@ -46,9 +46,9 @@ class EncoderModel:
 
 
 def open_rung(bundle: Bundle, rung: Rung, threads: int) -> EncoderModel:
-    """Opens tokenizer.json and the ONNX file that the rung's precision names. Raises BundleError when either does not fit."""
+    """Opens tokenizer.json and onnx/model_quantized.onnx. Raises BundleError when either does not fit."""
     tokenizer = open_tokenizer(bundle.read(f"{rung.path}/tokenizer.json"), f"{rung.path}/tokenizer.json")
-    name = f"{rung.path}/onnx/{'model' if rung.precision == 'float32' else 'model_quantized'}.onnx"
+    name = f"{rung.path}/onnx/model_quantized.onnx"
     session = open_session(bundle.read(name), name)
     inputs = {one.name for one in session.get_inputs()}
     outputs = {one.name: one.shape for one in session.get_outputs()}

@@ -1,0 +1,177 @@
+"""The whole recipe on a tiny teacher: what comes out, and that every part of it gives the same answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from workshop import make_teacher, rows, write_csv
+
+from understudy.bundle import verify
+from understudy.errors import DataError, GateError, TeacherError, UsageError
+from understudy.recipes.classify import train
+from understudy.recipes.config import TrainConfig
+from understudy.recipes.events import Event
+from understudy.run.answer import load
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with a teacher, 150 training rows and 60 test rows."""
+    folder = tmp_path_factory.mktemp("work")
+    make_teacher(folder / "teacher")
+    write_csv(folder / "train.csv", rows(150, 1))
+    write_csv(folder / "test.csv", rows(60, 2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(work):
+    return TrainConfig(teacher=str(work / "teacher"), test=str(work / "test.csv"), threads=1)
+
+
+@pytest.fixture(scope="module")
+def made(work, config, tmp_path_factory):
+    """A full bundle, trained once for the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_HOME", str(tmp_path_factory.mktemp("home")))
+        events: list[Event] = []
+        return train(work / "train.csv", out=work / "bundle", config=config, listen=events.append), events
+
+
+def test_the_bundle_is_whole_and_answers(made):
+    result, _ = made
+    assert verify(result.path) == []
+    bundle = load(result.path)
+    said = bundle.predict("where is my parcel")
+    assert said.label in bundle.labels and 0 < said.confidence <= 1
+    assert result.receipt.headline["accuracy"]["value"] > 0.7
+
+
+def test_the_receipt_names_teacher_every_rung_twice_and_the_cascade(made):
+    entries = made[0].receipt.data["entries"]
+    names = [(entry["name"], entry["precision"]) for entry in entries]
+    for name in ("ngram", "static", "tiny", "encoder"):
+        assert [one for one, _ in names].count(name) == 2
+    assert entries[0]["role"] == "teacher" and entries[-1]["role"] == "cascade"
+
+
+def test_listeners_hear_every_stage(made):
+    assert {event.stage for event in made[1]} >= {"read", "teacher", "ngram", "static", "tiny", "encoder", "cascade", "prove"}
+
+
+def test_checks_are_answered_again_after_loading(made):
+    told = json.loads((made[0].path / "checks.json").read_text())
+    bundle = load(made[0].path)
+    for check in told["checks"]:
+        said = bundle.predict(check["text"])
+        assert said.label == check["label"] and said.rung == check["rung"]
+        assert said.confidence == pytest.approx(check["confidence"], abs=1e-5)
+
+
+def test_same_seed_same_bytes(work, config, tmp_path):
+    first = train(work / "train.csv", out=tmp_path / "a", config=config)
+    second = train(work / "train.csv", out=tmp_path / "b", config=config)
+    assert first.manifest.id == replace(second.manifest, name=first.manifest.name).id
+    for name in first.manifest.files:
+        if name not in ("receipt.json", "receipt.html", "README.md"):
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    other = train(work / "train.csv", out=tmp_path / "c", config=replace(config, seed=1))
+    assert other.manifest.id != first.manifest.id
+
+
+def test_a_batch_answers_as_each_text_alone(made):
+    bundle = load(made[0].path)
+    texts = [text for text, _ in rows(40, 5)] + ["", "🙂", "x" * 5000, "\ud800"]
+    together = bundle.answer(texts)
+    for index, text in enumerate(texts):
+        alone = bundle.answer([text])
+        assert np.array_equal(alone.probs[0], together.probs[index]) and alone.rung[0] == together.rung[index]
+    spread = load(made[0].path, threads=2).answer(texts)
+    assert np.array_equal(spread.probs, together.probs)
+
+
+def test_a_certificate_is_given_or_withheld_with_a_reason(work, config, tmp_path):
+    lax = train(work / "train.csv", out=tmp_path / "lax", config=replace(config, size="tiny", max_error=0.5))
+    assert lax.manifest.certificate["alpha"] == 0.5 and lax.receipt.data["certificate"]["key"]
+    strict = train(work / "train.csv", out=tmp_path / "strict", config=replace(config, size="tiny", max_error=0.001))
+    assert strict.manifest.certificate is None
+    assert any("Nothing can be certified" in line for line in strict.lines)
+    assert load(tmp_path / "strict").predict("where is my parcel").label is None
+
+
+def test_a_failed_gate_writes_nothing(work, config, tmp_path):
+    with pytest.raises(GateError, match="accuracy"):
+        train(work / "train.csv", out=tmp_path / "never", config=replace(config, size="tiny", gate="accuracy>=1.0,size<=1KB"))
+    assert not (tmp_path / "never").exists()
+
+
+def test_budgets_choose_the_rungs(work, config, tmp_path):
+    small = train(work / "train.csv", out=tmp_path / "small", config=replace(config, max_size=120_000))
+    assert sum(entry.bytes for name, entry in small.manifest.files.items() if "/" in name) <= 120_000
+    assert {rung.name for rung in small.manifest.rungs} <= {"ngram", "static"}
+    with pytest.raises(GateError, match="no student fits 900 bytes"):
+        train(work / "train.csv", out=tmp_path / "none", config=replace(config, max_size=900))
+    with pytest.raises(GateError, match="no student fits 1e-06 ms"):
+        train(work / "train.csv", out=tmp_path / "none", config=replace(config, size="tiny", max_latency=1e-6))
+
+
+def test_without_a_teacher_the_ngram_rung_is_made(work, config, tmp_path):
+    result = train(work / "train.csv", out=tmp_path / "alone", config=replace(config, teacher="none"))
+    assert [rung.name for rung in result.manifest.rungs] == ["ngram"]
+    assert result.receipt.data["entries"][0]["role"] == "rung"
+
+
+def test_an_earlier_bundle_and_a_checkpoint_with_a_head_teach_too(work, config, made, tmp_path):
+    heir = train(work / "train.csv", out=tmp_path / "heir", config=replace(config, teacher=str(made[0].path), size="tiny"))
+    assert heir.receipt.data["entries"][0]["name"] == "teacher"
+    make_teacher(tmp_path / "headed", family="distilbert", labels=["card", "delivery", "refund"])
+    events: list[Event] = []
+    headed = train(work / "train.csv", out=tmp_path / "pupil", config=replace(config, teacher=str(tmp_path / "headed"), size="small"), listen=events.append)
+    assert {rung.name for rung in headed.manifest.rungs} >= {"ngram"}
+    assert not any("other labels" in event.text for event in events)
+
+
+def test_unlabelled_texts_are_labelled_by_the_teacher_only(work, config, tmp_path):
+    (tmp_path / "more.txt").write_text("\n".join(text for text, _ in rows(80, 7)))
+    result = train(work / "train.csv", out=tmp_path / "more", config=replace(config, size="small", unlabelled=str(tmp_path / "more.txt")))
+    assert result.receipt.data["data"]["unlabelled"] > 40
+    with pytest.raises(TeacherError, match="unlabelled texts need a teacher"):
+        train(work / "train.csv", out=tmp_path / "no", config=replace(config, teacher="none", unlabelled=str(tmp_path / "more.txt")))
+
+
+def test_an_interrupt_keeps_the_best_so_far(work, config, tmp_path):
+    import os
+    import signal
+
+    def interrupt(event: Event) -> None:
+        if event.stage == "ngram" and event.done is None and "MB" in event.text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = train(work / "train.csv", out=tmp_path / "early", config=config, listen=interrupt)
+    assert [rung.name for rung in result.manifest.rungs] == ["ngram"] and verify(result.path) == []
+
+
+def test_what_cannot_be_trained_on_says_why(work, config, tmp_path):
+    write_csv(tmp_path / "one.csv", [("a text", "only"), ("another", "only")])
+    with pytest.raises(DataError, match="label"):
+        train(tmp_path / "one.csv", out=tmp_path / "x", config=replace(config, test=None))
+    with pytest.raises(UsageError, match="size is 'huge'"):
+        train(work / "train.csv", out=tmp_path / "x", config=replace(config, size="huge"))
+    with pytest.raises(TeacherError, match="is not a model folder"):
+        train(work / "train.csv", out=tmp_path / "x", config=replace(config, teacher=str(tmp_path)))
+    assert not (tmp_path / "x").exists()
+
+
+def test_label_maps_must_cover_the_labels(work, config, tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"card": "about a card"}))
+    with pytest.raises(UsageError, match="has no entry for the label 'delivery'"):
+        train(work / "train.csv", out=tmp_path / "x", config=replace(config, labels=str(path)))
+
+
+def test_nothing_is_left_behind_in_the_working_folder(made):
+    assert sorted(path.name for path in Path(made[0].path).parent.iterdir()) == ["bundle", "teacher", "test.csv", "train.csv"]
