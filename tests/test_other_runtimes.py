@@ -8,11 +8,11 @@ import subprocess
 
 import numpy as np
 import pytest
-from workshop import make_teacher, rows, write_csv
 
 from understudy.recipes.classify import train
 from understudy.recipes.config import TrainConfig
 from understudy.run.answer import load
+from workshop import make_teacher, rows, write_csv
 
 TEXTS = ["where is my parcel", "refund please!", "MY CARD, and your chip?", "zürich 🙂 pin 77"]
 SCRIPT = """

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workshop import make_teacher, rows, write_csv
 
 from understudy.bundle import verify
 from understudy.errors import DataError, GateError, TeacherError, UsageError
@@ -16,6 +15,7 @@ from understudy.recipes.classify import train
 from understudy.recipes.config import TrainConfig
 from understudy.recipes.events import Event
 from understudy.run.answer import load
+from workshop import make_teacher, rows, write_csv
 
 
 @pytest.fixture(scope="module")

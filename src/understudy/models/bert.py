@@ -7,6 +7,7 @@ Devlin et al. 2018 (arXiv 1810.04805); mean pooling and optional L2 norm as in S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,7 +59,7 @@ class Classifier(nn.Module):
         self.tokens = nn.Embedding(shape.vocabulary, shape.width)
         self.positions = nn.Embedding(shape.positions, shape.width)
         self.norm = nn.LayerNorm(shape.width, eps=shape.eps)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.layers: Any = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.head = nn.Linear(shape.width, classes)
         self.dropout = 0.1
 
@@ -122,7 +123,7 @@ def load_bert(state: dict[str, torch.Tensor], config, classes: int, *, normalise
     return model
 
 
-def _copy(module: nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
+def _copy(module: Any, state: dict[str, torch.Tensor], name: str) -> None:
     module.weight.copy_(state[f"{name}.weight"])
     module.bias.copy_(state[f"{name}.bias"])
 

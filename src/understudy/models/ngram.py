@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from math import log
 
 import numpy as np
@@ -33,7 +34,7 @@ def _units(text: str, config: NgramConfig, memory: dict[str, list[int]]) -> list
             features = memory[word] = word_features(word, config)
         units.append((1.0 + log(count), features))
     if config.bigrams:
-        pairs = Counter(zip(words, words[1:], strict=False))
+        pairs = Counter(pairwise(words))
         units += [(1.0 + log(count), [bigram_feature(*pair)]) for pair, count in pairs.items()]
     return units
 
@@ -56,7 +57,9 @@ def featurise(texts: Sequence[str], vocabulary: Vocabulary) -> Sparse:
     row_of = dict(zip(vocabulary.hashes.tolist(), range(len(vocabulary.hashes)), strict=True))
     idf = vocabulary.idf.tolist()
     memory: dict[str, list[int]] = {}
-    starts, columns, values = [0], [], []
+    starts = [0]
+    columns: list[int] = []
+    values: list[float] = []
     for text in texts:
         mine: dict[int, float] = {}
         square = 0.0

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ class Teacher:
     key: str
     labels: dict[int, str] | None
     encoder: Classifier | None
-    model: torch.nn.Module
-    tokenizer: object
+    model: Any
+    tokenizer: Any
     longest: int
 
     @property
@@ -106,7 +107,7 @@ def open_teacher(name: str, folder: Path, *, longest: int = 128) -> Teacher:
     return Teacher(name, folder, fingerprint(folder), labels, encoder, model, tokenizer, min(longest, positions))
 
 
-def _encoder(model: torch.nn.Module, classes: int) -> Classifier | None:
+def _encoder(model: Any, classes: int) -> Classifier | None:
     """The checkpoint's encoder in our own shape, where it is of a family that we can train further and export."""
     if model.config.model_type not in FAMILIES:
         return None

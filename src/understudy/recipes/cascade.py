@@ -11,9 +11,11 @@ from ..bundle import Rung
 from ..prove.calibrate import fit_temperature
 from ..prove.certify import Certificate, certify_joint, nothing_certified
 from ..prove.thresholds import NEVER, Choice, Ladder, choose_thresholds, configurations, route
+from ..run.answer import mixed
 from ..tasks.classify import softmax
 from .ground import Ground, nll
 from .student import Student
+
 
 @dataclass(frozen=True)
 class Joined:
@@ -59,17 +61,11 @@ def _fit_mix(logits: Sequence[np.ndarray], gold: np.ndarray) -> tuple[list[float
     return [float(weight) for weight in np.round(raw / raw[-1], 6)], float(np.round(1 / raw[-1], 6))
 
 
-def probabilities(rung: Rung, logits: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What a rung answers from raw logits by student name, (n, k)."""
-    mixed = sum(np.float32(weight) * logits[name] for name, weight in rung.mix.items())
-    return softmax(mixed / np.float32(rung.temperature))
-
-
 def join(ground: Ground, rungs: Sequence[Rung], students: Sequence[Student], costs: Sequence[float], max_cost: float | None) -> Joined:
     """Thresholds for every rung but the last. Rungs that would never answer get the threshold 1.01."""
     logits = {student.name: student.held_logits for student in students}
     gold = ground.gold[ground.held]
-    probs = [probabilities(rung, logits) for rung in rungs]
+    probs = [mixed(rung, logits) for rung in rungs]
     ladder = Ladder([p.max(1) for p in probs], [p.argmax(1) != gold for p in probs], list(costs))
     choice = choose_thresholds(ladder, max_cost=max_cost)
     thresholds = [*choice.thresholds, 0.0]
@@ -95,9 +91,9 @@ def certified(rungs: Sequence[Rung], held: Mapping[str, np.ndarray], fresh: Mapp
     Configurations are laid out on `held` and tested once on `fresh` (raw logits by student name, gold (n,)). Where
     nothing passes, every threshold is 1.01: everything is handed over.
     """
-    tuned = [probabilities(rung, held).max(1) for rung in rungs]
+    tuned = [mixed(rung, held).max(1) for rung in rungs]
     laid = configurations(tuned, [rung.threshold for rung in rungs[:-1]])
-    probs = [probabilities(rung, fresh) for rung in rungs]
+    probs = [mixed(rung, fresh) for rung in rungs]
     confident = [p.max(1) for p in probs]
     accepted, wrong = [], []
     for thresholds in laid:

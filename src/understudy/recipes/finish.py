@@ -13,8 +13,7 @@ from ..bundle import Manifest, model_card, write_bundle
 from ..prove.bench import Speed, measure
 from ..prove.certify import Certificate
 from ..prove.receipt import Entry, Receipt, build_receipt
-from ..run.answer import Understudy
-from .cascade import probabilities
+from ..run.answer import Understudy, mixed
 from .ground import Ground
 from .prepare import Prepared
 from .student import Student
@@ -47,7 +46,7 @@ def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Seq
     entries = _teacher_entry(ground, signal, texts)
     floats = {student.name: student.float_logits(texts) for student in students}
     for student, rung in zip(students, staged.manifest.rungs, strict=True):
-        entries.append(Entry(name=student.name, role="rung", precision="float32", probs=probabilities(rung, floats),
+        entries.append(Entry(name=student.name, role="rung", precision="float32", probs=mixed(rung, floats),
                              parameters=student.parameters))
         entries.append(Entry(name=student.name, role="rung", precision=student.precision, probs=staged.answer(texts, force=student.name).probs,
                              bytes=student.bytes, parameters=student.parameters, speed=speeds[student.name],
@@ -68,11 +67,12 @@ def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Seq
 
 
 def _teacher_entry(ground: Ground, signal: Signal, texts: list[str]) -> list[Entry]:
-    if signal.speaker is None:
+    speaker = signal.speaker
+    if speaker is None or signal.test is None:
         return []
 
     def one(text: str) -> np.ndarray:
-        return ground.teacher_probs(signal.speaker.vectors([text], lambda done: None))
+        return ground.teacher_probs(speaker.vectors([text], lambda done: None))
 
     parameters = sum(p.numel() for p in signal.teacher.model.parameters()) if signal.teacher else None
     size = sum(p.stat().st_size for p in signal.teacher.folder.glob("*") if p.suffix in (".safetensors", ".bin", ".json")) if signal.teacher else None

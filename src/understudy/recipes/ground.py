@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from ..models.bert import Classifier
 from ..models.teachers import Teacher
 from ..tasks.classify import softmax
 from ..teach.linear import Linear, LinearConfig, fit_linear
@@ -30,9 +32,10 @@ class Ground:
     labels: tuple[str, ...]
     seed: int
     teacher: Teacher | None = None
-    vectors: np.ndarray | None = None
+    vectors: Any = None
+    """What the teacher says of each text, (n, width) float32, or None without a teacher."""
     extra: list[str] = field(default_factory=list)
-    extra_vectors: np.ndarray | None = None
+    extra_vectors: Any = None
     gold_share: float = 0.5
     seconds: float | None = None
     listen: Listener = silent
@@ -50,6 +53,11 @@ class Ground:
         self._temperature = 1.0
         if self.vectors is not None:
             self._choose_head()
+
+    @property
+    def encoder(self) -> Classifier | None:
+        """The teacher's encoder in our own shape, where it is of a family that students can start from."""
+        return self.teacher.encoder if self.teacher else None
 
     @property
     def classes(self) -> int:

@@ -32,7 +32,7 @@ class Prepared:
     def gold(self, examples: list[Example]) -> np.ndarray:
         """Label numbers of labelled examples, (n,)."""
         number = {label: index for index, label in enumerate(self.labels)}
-        return np.array([number[example.label] for example in examples], np.int64)
+        return np.array([number[str(example.label)] for example in examples], np.int64)
 
 
 def _read(path: str | Path, config: TrainConfig, need_label: bool = True) -> Dataset:

@@ -42,7 +42,7 @@ class BundleTeacher:
 
     def __init__(self, bundle: Understudy) -> None:
         self.bundle = bundle
-        self.key = f"bundle {bundle.manifest.id}"
+        self.key: str = f"bundle {bundle.manifest.id}"
 
     def vectors(self, texts: Sequence[str], progress: Callable[[int], None]) -> np.ndarray:
         """(n, labels of the bundle) float32."""
@@ -61,8 +61,9 @@ def hear(name: str, texts: tuple[list[str], list[str], list[str]], labels: Seque
     teacher: Teacher | None = None
     speaker: Speaks
     if (Path(name).expanduser() / "manifest.json").is_file():
-        speaker = BundleTeacher(load(Path(name).expanduser()))
-        known: Sequence[str] = speaker.bundle.labels
+        bundle = load(Path(name).expanduser())
+        speaker = BundleTeacher(bundle)
+        known: Sequence[str] = bundle.labels
     else:
         listen(Event("teacher", f"opening {name}", 0.0))
         teacher = speaker = open_teacher(name, find_checkpoint(name))

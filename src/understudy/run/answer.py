@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from typing import Protocol, overload
 import numpy as np
 
 from ..bundle import Bundle, Manifest, Rung, open_bundle
-from ..errors import BundleError
+from ..errors import BundleError, UsageError
 from ..tasks.classify import softmax
 from ..tasks.types import Prediction
 
@@ -56,31 +56,36 @@ class Understudy:
             model = self._models[rung.name] = kind.open_rung(self.bundle, rung, self._threads)
         return model
 
+    def _rung(self, name: str) -> Rung:
+        for rung in self.manifest.rungs:
+            if rung.name == name:
+                return rung
+        raise UsageError(f"the bundle has no rung '{name}'", hint=f"it has {', '.join(rung.name for rung in self.manifest.rungs)}")
+
     def raw_logits(self, rung: str, texts: Sequence[str]) -> np.ndarray:
         """What one rung's model says on its own, shape (n, k), before mixing and calibration."""
-        return self._model(next(one for one in self.manifest.rungs if one.name == rung)).logits(texts)
+        return self._model(self._rung(rung)).logits(texts)
 
-    def answer(self, texts: Sequence[str], *, stop_at: str | None = None, force: str | None = None) -> Answers:
-        """Asks the cascade. `force` names one rung that answers everything; `stop_at` the last rung that is asked."""
+    def answer(self, texts: Sequence[str], *, force: str | None = None) -> Answers:
+        """Asks the cascade; `force` names one rung that answers everything (with the earlier logits that it adds)."""
         rungs = self.manifest.rungs
-        last = next((i for i, rung in enumerate(rungs) if rung.name in (stop_at, force)), len(rungs) - 1)
-        count, classes = len(texts), len(self.labels)
-        probs, who = np.zeros((count, classes), np.float32), np.full(count, last)
-        answered, heard = np.zeros(count, bool), {}
-        left = np.arange(count)
-        for index, rung in enumerate(rungs[: last + 1]):
+        if force is not None:
+            rung = self._rung(force)
+            probs = mixed(rung, {name: self.raw_logits(name, texts) for name in rung.mix})
+            return Answers(probs, np.full(len(texts), rungs.index(rung)), probs.max(1, initial=0) >= rung.threshold)
+        probs = np.zeros((len(texts), len(self.labels)), np.float32)
+        who, answered = np.full(len(texts), len(rungs) - 1), np.zeros(len(texts), bool)
+        left, heard = np.arange(len(texts)), {}
+        for index, rung in enumerate(rungs):
             if not len(left):
                 break
-            needed = force is None or any(rung.name in later.mix for later in rungs[index: last + 1] if later.name == force)
-            if not needed or (force is None and rung.threshold > 1 and not _used_later(rungs[index + 1: last + 1], rung.name)):
+            last = index == len(rungs) - 1
+            if rung.threshold > 1 and not last and not any(rung.name in later.mix for later in rungs[index + 1:]):
                 continue
-            heard[rung.name] = self._model(rung).logits([texts[i] for i in left] if len(left) < count else texts)
-            if force is not None and rung.name != force:
-                continue
-            mixed = sum(np.float32(weight) * heard[name] for name, weight in rung.mix.items())
-            p = softmax(mixed / np.float32(rung.temperature))
+            heard[rung.name] = self._model(rung).logits([texts[int(i)] for i in left] if len(left) < len(texts) else texts)
+            p = mixed(rung, heard)
             sure = p.max(1) >= rung.threshold
-            done = sure | (index == last)
+            done = sure | last
             probs[left[done]], who[left[done]], answered[left[done]] = p[done], index, sure[done]
             left = left[~done]
             heard = {name: logits[~done] for name, logits in heard.items()}
@@ -93,8 +98,8 @@ class Understudy:
     @overload
     def predict(self, texts: str) -> Prediction: ...
     @overload
-    def predict(self, texts: Sequence[str]) -> list[Prediction]: ...
-    def predict(self, texts):
+    def predict(self, texts: list[str]) -> list[Prediction]: ...
+    def predict(self, texts: str | list[str]) -> Prediction | list[Prediction]:
         """The answer to one text, or a list of answers to many; `label` is None where no rung was sure enough."""
         if isinstance(texts, str):
             return self.predict([texts])[0]
@@ -107,8 +112,10 @@ class Understudy:
                 for p, b, r, sure in zip(answers.probs, best, answers.rung, answers.answered, strict=True)]
 
 
-def _used_later(rungs: Sequence[Rung], name: str) -> bool:
-    return any(name in rung.mix for rung in rungs)
+def mixed(rung: Rung, heard: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Calibrated probabilities (n, k) of a rung from the raw logits it adds."""
+    parts = [np.float32(weight) * heard[name] for name, weight in rung.mix.items()]
+    return softmax(np.sum(parts, axis=0) / np.float32(rung.temperature))
 
 
 def load(path: str | os.PathLike[str], *, threads: int = 1) -> Understudy:

@@ -90,7 +90,8 @@ def fit_linear(features: np.ndarray | Sparse, targets: np.ndarray, config: Linea
             return -(log_probs * soft).sum() / len(soft) + 0.5 * config.l2 * (weight * weight).sum()
 
     done = 0
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=20, history_size=8, line_search_fn="strong_wolfe",
+    # max_eval's default, 25, would end a chunk inside a line search and look like convergence.
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=20, max_eval=1000, history_size=8, line_search_fn="strong_wolfe",
                                   tolerance_grad=1e-7, tolerance_change=1e-9)
     while done < config.iterations and not stop():
         before = optimiser.state[weight].get("n_iter", 0)

@@ -22,7 +22,10 @@ _VERSION = b"signals-1"
 class Speaks(Protocol):
     """A teacher as the cache sees it."""
 
-    key: str
+    @property
+    def key(self) -> str:
+        """Changes whenever the teacher would say something else."""
+        ...
 
     def vectors(self, texts: Sequence[str], progress: Callable[[int], None]) -> np.ndarray:
         """(n, width) float32."""

@@ -28,26 +28,26 @@ _MOST_STATES = 1_500_000_000
 
 def build(ground: Ground, room: int | None) -> Student | None:
     """The encoder with a head, tuned where that helps on rows it has not seen; None without a teacher we can export."""
-    teacher = ground.teacher
-    if teacher is None or teacher.encoder is None or teacher.labels:
+    teacher, encoder = ground.teacher, ground.encoder
+    if teacher is None or encoder is None or teacher.labels:
         return None
     started = monotonic()
     ids = teacher.encode(ground.texts)
     tokenizer, keep = _trimmed(teacher, ids, ground)
-    if room is not None and _size(teacher.encoder, len(keep), len(tokenizer)) > room:
+    if room is not None and _size(encoder, len(keep), len(tokenizer)) > room:
         return None
     frozen = ground.teacher_held_logits()
     held, tuned = frozen, False
-    states = _states(ground, teacher, ids) if _affordable(ground, teacher, ids) else None
+    states = _states(ground, encoder, ids) if _affordable(ground, encoder, ids) else None
     if states is not None:
         tried = np.zeros_like(frozen)
         for fold in ground.evaluated:
             mine = ground.folds[ground.held] == fold
-            model = _tune(ground, teacher, states, fold)
+            model = _tune(ground, encoder, states, fold)
             tried[mine] = states.logits(model, ground.held[mine])
         tuned = _loss(tried, ground) < _loss(frozen, ground)
         held = tried if tuned else frozen
-    model = _tune(ground, teacher, states, None) if tuned else _with_head(teacher.encoder, ground.teacher_head(), ground.classes)
+    model = _tune(ground, encoder, states, None) if tuned and states else _with_head(encoder, ground.teacher_head(), ground.classes)
     return _finish(ground, teacher, model, held, tokenizer, keep, tuned, started)
 
 
@@ -77,7 +77,7 @@ class _States:
         self.flat, self.lengths, self.first = flat, lengths, first
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
 
-    def batch(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         longest = int(self.lengths[rows].max())
         h = np.zeros((len(rows), longest, self.flat.shape[1]), np.float32)
         mask = np.zeros((len(rows), longest), bool)
@@ -87,7 +87,7 @@ class _States:
             mask[place, :length] = True
         return torch.from_numpy(h), torch.from_numpy(mask)
 
-    def forward(self, model: Classifier, rows: Sequence[int]) -> torch.Tensor:
+    def forward(self, model: Classifier, rows: np.ndarray) -> torch.Tensor:
         h, mask = self.batch(rows)
         return model.classify(model.pooled(model.continue_states(h, mask, self.first, len(model.layers)), mask))
 
@@ -101,27 +101,27 @@ class _States:
         return out
 
 
-def _affordable(ground: Ground, teacher: Teacher, ids: list[list[int]]) -> bool:
+def _affordable(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> bool:
     tokens = sum(len(one) for one in ids)
     work = tokens * (_LOOP.epochs * (len(ground.evaluated) + 1) + 1.5) * 3.5e-4
     ground.say("encoder", f"tuning the top {_TOP} layers would take about {work:.0f} s")
-    return tokens * teacher.encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
+    return tokens * encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
 
 
-def _states(ground: Ground, teacher: Teacher, ids: list[list[int]]) -> _States | None:
-    first = len(teacher.encoder.layers) - _TOP
+def _states(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> _States | None:
+    first = len(encoder.layers) - _TOP
     if first < 1:
         return None
     lengths = np.array([len(one) for one in ids])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    flat = np.zeros((starts[-1], teacher.encoder.shape.width), np.float16)
+    flat = np.zeros((starts[-1], encoder.shape.width), np.float16)
     done = 0
     with torch.inference_mode():
         for rows in batches(ids, 4096):
             if ground.stop():
                 return None
             tokens, mask = padded([ids[row] for row in rows], 0)
-            said = teacher.encoder.states(tokens, mask, first).half().numpy()
+            said = encoder.states(tokens, mask, first).half().numpy()
             for place, row in enumerate(rows):
                 flat[starts[row]:starts[row + 1]] = said[place, : lengths[row]]
             done += len(rows)
@@ -138,9 +138,9 @@ def _with_head(encoder: Classifier, head: Linear, classes: int) -> Classifier:
     return model.eval()
 
 
-def _tune(ground: Ground, teacher: Teacher, states: _States, fold: int | None) -> Classifier:
+def _tune(ground: Ground, encoder: Classifier, states: _States, fold: int | None) -> Classifier:
     left_out = frozenset() if fold is None else frozenset({fold})
-    model = _with_head(teacher.encoder, ground.teacher_head(left_out), ground.classes)
+    model = _with_head(encoder, ground.teacher_head(left_out), ground.classes)
     model.requires_grad_(False)
     model.layers[states.first:].requires_grad_(True)
     model.head.requires_grad_(True)

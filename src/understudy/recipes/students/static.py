@@ -48,8 +48,8 @@ def build(ground: Ground, room: int | None) -> Student | None:
 
 def _token_vectors(ground: Ground, pieces: Pieces) -> np.ndarray:
     """What the teacher's encoder says of each kept piece alone between its special tokens, (V, width)."""
-    encoder = ground.teacher.encoder
-    out = []
+    encoder, out = ground.encoder, []
+    assert encoder is not None, "pieces_of gave pieces, so there is an encoder"
     with torch.inference_mode():
         for start in range(0, len(pieces.keep), 512):
             ids = torch.from_numpy(pieces.keep[start:start + 512])

@@ -79,7 +79,8 @@ def _scaled(loop: LoopConfig, count: int) -> LoopConfig:
 
 def _fit(ground: Ground, pieces: Pieces, config: TinyConfig, fold: int | None) -> Classifier:
     torch.manual_seed(ground.seed)
-    model = start_tiny(ground.teacher.encoder, pieces.keep, pieces.counts, ground.classes, config)
+    assert ground.encoder is not None, "pieces_of gave pieces, so there is an encoder"
+    model = start_tiny(ground.encoder, pieces.keep, pieces.counts, ground.classes, config)
     rows, soft = pieces.rows_for(fold), torch.from_numpy(ground.targets(fold))
     ids = [_cut(pieces.ids[row], config.positions) for row in rows]
     lengths = np.array([len(one) for one in ids])

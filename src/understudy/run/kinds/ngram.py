@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log, sqrt
 from typing import Any
 
@@ -54,7 +55,8 @@ class NgramModel:
     def _places(self, text: str) -> dict[int, int]:
         """Row of each distinct unit in the memory -> how often it occurs."""
         words = words_of(text, self.config)
-        units, places = self._units, {}
+        units = self._units
+        places: dict[int, int] = {}
         for word in words:
             place = units.get(word)
             if place is None:
@@ -62,7 +64,7 @@ class NgramModel:
             places[place] = places.get(place, 0) + 1
         if self.config.bigrams:
             known = self._row
-            for left, right in zip(words, words[1:], strict=False):
+            for left, right in pairwise(words):
                 feature = bigram_feature(left, right)
                 if feature in known:
                     pair = f"{left} {right}"
