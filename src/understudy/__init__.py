@@ -1,5 +1,34 @@
-"""Understudy: train, distil, shrink, prove and run small language models that you own, on an ordinary CPU."""
+"""Understudy: train, distil, shrink, prove and run small language models that you own, on an ordinary CPU.
+
+    understudy.train("tickets.csv", out="support")      a labelled file → a bundle
+    understudy.load("support").predict("where is it?")  a bundle → answers
+    understudy.prove("support", "fresh.csv").table()    a bundle and new labelled data → its receipt
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .errors import UnderstudyError
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .recipes.classify import train
+    from .recipes.inspecting import bench, doctor, show
+    from .recipes.proving import prove
+    from .run.answer import load
+
+__all__ = ["UnderstudyError", "__version__", "bench", "doctor", "load", "prove", "show", "train"]
+
+_HOMES = {"bench": ".recipes.inspecting", "doctor": ".recipes.inspecting", "load": ".run.answer", "prove": ".recipes.proving",
+          "show": ".recipes.inspecting", "train": ".recipes.classify"}
+
+
+def __getattr__(name: str) -> Any:
+    # Each verb brings its own imports, so that `import understudy` costs next to nothing.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module 'understudy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m understudy.cli` is `understudy`."""
+
+from . import main
+
+main()

@@ -1,0 +1,111 @@
+"""understudy predict: texts, a file or standard input in, labels out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..run.answer import Understudy
+    from ..tasks.reading import Row
+    from ..tasks.types import Prediction
+
+_CHUNK = 512
+
+
+def _opened(path: str, threads: int) -> Understudy:
+    from ..bundle import open_bundle
+    from ..run.answer import Understudy
+
+    # Sizes now, hashes file by file as each is read: a rung that is never asked is never hashed, and the first answer comes sooner.
+    return Understudy(open_bundle(Path(path), verify="sizes"), threads=threads)
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("texts", nargs=-1)
+@click.option("--input", "source", metavar="FILE", help="A file of texts; - is standard input.")
+@click.option("--output", "target", metavar="FILE", default="-", show_default=True, help="Where the answers go: .csv, .tsv or .jsonl, .gz packed; - is standard output.")
+@click.option("--text-column", metavar="NAME", help="The column with the texts; found by name and content when not given.")
+@click.option("--encoding", metavar="NAME", help="The file's encoding; detected when not given.")
+@click.option("--on-bad-row", type=click.Choice(["fail", "skip"]), default="fail", show_default=True, help="What to do with a row that cannot be used.")
+@click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many labels to show per text.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores for large batches.")
+@click.option("--json", "as_json", is_flag=True, help="JSON: a document for texts, JSON lines for a file.")
+def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str, text_column: str | None, encoding: str | None,
+            on_bad_row: str, top: int, threads: int, as_json: bool) -> None:
+    """Answer texts given here, or a file row by row (its columns stay, label, confidence and rung are added).
+
+    Example: understudy predict support "where is my card?"
+    """
+    if bool(texts) == bool(source):
+        raise UsageError("predict needs texts, or --input FILE" if not texts else "predict takes texts or --input FILE, not both",
+                         hint='understudy predict support "where is my card?"')
+    opened = _opened(bundle, threads)
+    if source:
+        _file(opened, source, target, text_column, encoding, on_bad_row, as_json)
+    else:
+        _given(opened, list(texts), top, as_json)
+
+
+def _given(opened: Understudy, texts: list[str], top: int, as_json: bool) -> None:
+    said = opened.predict(texts)
+    ranked = [_ranked(opened, text, top) for text in texts] if top > 1 else [None] * len(texts)
+    if as_json:
+        click.echo(json.dumps([_plain(text, one, more) for text, one, more in zip(texts, said, ranked, strict=True)], ensure_ascii=False))
+        return
+    for text, one, more in zip(texts, said, ranked, strict=True):
+        label = one.label if one.label is not None else f"(hand over; best guess {one.best})"
+        click.echo(f"{label}  {one.confidence:.1%}  ({one.rung}, {one.milliseconds:.2g} ms)" + (f"  {text}" if len(texts) > 1 else ""))
+        for name, share in (more or [])[1:]:
+            click.echo(f"    {name}  {share:.1%}")
+
+
+def _ranked(opened: Understudy, text: str, top: int) -> list[tuple[str, float]]:
+    probs = opened.predict_proba(text)[0]
+    return [(opened.labels[index], float(probs[index])) for index in probs.argsort()[::-1][:top]]
+
+
+def _plain(text: str, said: Prediction, more: list[tuple[str, float]] | None) -> dict:
+    told = {"text": text, "label": said.label, "confidence": said.confidence, "best": said.best, "rung": said.rung, "milliseconds": said.milliseconds}
+    return {**told, "top": [{"label": label, "confidence": share} for label, share in more]} if more else told
+
+
+def _file(opened: Understudy, source: str, target: str, text_column: str | None, encoding: str | None, on_bad_row: str, as_json: bool) -> None:
+    from ..tasks.reading import open_writer, stream_rows
+
+    table, column, rows = stream_rows(source, text_column=text_column, encoding=encoding, on_bad_row=on_bad_row)
+    added = [name if name not in table.columns else f"predicted_{name}" for name in ("label", "confidence", "rung")]
+    size = os.path.getsize(source) if source != "-" and sys.stderr.isatty() else None
+    done = 0
+    with open_writer(target, [*table.columns, *added], "jsonl" if as_json and target == "-" else None) as writer:
+        for chunk in _chunks(rows):
+            said = opened.predict([str(row.values[column]) for row in chunk])
+            for row, one in zip(chunk, said, strict=True):
+                writer.write({**row.values, **dict(zip(added, (one.label or "", round(one.confidence, 6), one.rung), strict=True))})
+            done += len(chunk)
+            if size is not None:
+                click.echo(f"\r{done:,} rows", err=True, nl=False)
+    if size is not None:
+        click.echo("", err=True)
+    if table.skipped_count:
+        click.echo(f"{table.skipped_count:,} rows skipped; the first: line {table.skipped[0][0]}, {table.skipped[0][1]}", err=True)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

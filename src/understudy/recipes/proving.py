@@ -1,0 +1,63 @@
+"""The receipt of a finished bundle on new labelled data. Runs in the base install: no torch, no scipy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..prove.bench import Speed, measure
+from ..prove.gate import check_gate, parse_gate, raise_if_failed
+from ..prove.receipt import Entry, Receipt, build_receipt
+from ..run.answer import Understudy, load
+from ..tasks.reading import read_examples
+
+_MEASURED_TEXTS = 400
+
+
+def prove(bundle: str | Path | Understudy, data: str | Path, *, text_column: str | None = None, label_column: str | None = None,
+          encoding: str | None = None, on_bad_row: str = "fail", gate: str | None = None, seed: int = 0) -> Receipt:
+    """Measures every rung alone and the cascade on the labelled file `data`.
+
+    Raises DataError for labels that the bundle does not know, GateError when `gate` ('accuracy>=0.9,size<=5MB') is missed.
+    """
+    rules = parse_gate(gate) if gate else ()
+    opened = bundle if isinstance(bundle, Understudy) else load(bundle)
+    dataset = read_examples(data, text_column=text_column, label_column=label_column, encoding=encoding, on_bad_row=on_bad_row)
+    number = {label: index for index, label in enumerate(opened.labels)}
+    strange = sorted({str(e.label) for e in dataset.examples} - set(number))
+    if strange:
+        first = next(e for e in dataset.examples if e.label == strange[0])
+        raise DataError(f"{data}, line {first.line}: the label {strange[0]!r} is not one of the bundle's {len(number)}"
+                        + (f" (and {len(strange) - 1} more such labels)" if len(strange) > 1 else ""),
+                        hint="rename the labels to the bundle's, or leave those rows out; `understudy show` lists them")
+    texts = [e.text for e in dataset.examples]
+    gold = np.array([number[str(e.label)] for e in dataset.examples], np.int64)
+    receipt = build_receipt(task=opened.manifest.task, name=opened.manifest.name, labels=opened.labels, texts=texts, gold=gold,
+                            entries=[*_rungs(opened, texts), _cascade(opened, texts)], rung_names=[rung.name for rung in opened.manifest.rungs],
+                            data={"file": Path(data).name, "sha256": dataset.report.sha256, "rows": len(texts), "skipped": dataset.report.skipped_count},
+                            provenance={"bundle": opened.manifest.id, "trained": opened.manifest.provenance.get("data", {})}, seed=seed)
+    raise_if_failed(check_gate(rules, receipt))
+    return receipt
+
+
+def _rungs(opened: Understudy, texts: list[str]) -> list[Entry]:
+    entries = []
+    for rung in opened.manifest.rungs:
+        size = sum(entry.bytes for path, entry in opened.manifest.files.items() if path.startswith(f"{rung.path}/"))
+        entries.append(Entry(name=rung.name, role="rung", precision=rung.precision, probs=opened.answer(texts, force=rung.name).probs, bytes=size,
+                             parameters=rung.parameters, speed=_speed(opened, texts, rung.name)))
+    return entries
+
+
+def _speed(opened: Understudy, texts: list[str], force: str | None) -> Speed:
+    return measure(lambda text: opened.answer([text], force=force), lambda batch: opened.answer(batch, force=force), texts[:_MEASURED_TEXTS],
+                   seconds=0.6 if force else 2.0)
+
+
+def _cascade(opened: Understudy, texts: list[str]) -> Entry:
+    answers = opened.answer(texts)
+    return Entry(name="cascade", role="cascade", precision="mixed", probs=answers.probs, rung=answers.rung, answered=answers.answered,
+                 bytes=sum(entry.bytes for path, entry in opened.manifest.files.items() if "/" in path),
+                 parameters=sum(rung.parameters for rung in opened.manifest.rungs), speed=_speed(opened, texts, None))
