@@ -8,14 +8,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from .._version import __version__
 from ..bundle import Manifest, Rung, check_target, write_bundle
-from ..errors import GateError, TeacherError, missing_extra
+from ..errors import GateError, TeacherError, UsageError, missing_extra
 from ..prove.certify import Certificate, certificate_key
 from ..prove.gate import check_gate, parse_gate, raise_if_failed
 from ..prove.receipt import Receipt
@@ -44,14 +46,14 @@ class TrainResult:
     seconds: float
 
 
-def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = None, listen: Listener = silent) -> TrainResult:
-    """Trains a classifier from a labelled file and writes the bundle `out`.
+def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = None, listen: Listener = silent, **dials: Any) -> TrainResult:
+    """Trains a classifier from a labelled file and writes the bundle `out`. Dials of TrainConfig may be given by name.
 
     Raises UnderstudyError: DataError and UsageError for what came in, GateError when a gate or a budget is not met (nothing
     is written then). Ctrl-C ends training early, with the best so far; a second one ends at once.
     """
     _need_extra()
-    config = config or TrainConfig()
+    config = _with(config or TrainConfig(), dials)
     rules = parse_gate(config.gate) if config.gate else []
     check_target(out)
     started = monotonic()
@@ -78,6 +80,15 @@ def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = Non
             manifest = finish(Path(out), final, receipt, checks_of(final, prepared))
     notes = [*prepared.lines, *lines]
     return TrainResult(Path(out), manifest, receipt, notes, monotonic() - started)
+
+
+def _with(config: TrainConfig, dials: dict[str, Any]) -> TrainConfig:
+    known = [dial.name for dial in fields(TrainConfig)]
+    for name in dials:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            raise UsageError(f"train has no dial '{name}'", hint=f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")
+    return replace(config, **dials)
 
 
 def _need_extra() -> None:

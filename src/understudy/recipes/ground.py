@@ -47,7 +47,7 @@ class Ground:
         self.folds = make_folds(self.gold, self.seed)
         count = len(self.texts)
         # One fold of a large file says enough about a threshold; a small file needs more of its rows for that.
-        self.evaluated = list(range(1 if count > 6000 else 2 if count > 600 else FOLDS))
+        self.evaluated = list(range(1 if count > 1000 else 2 if count > 400 else FOLDS))
         self.held = np.flatnonzero(np.isin(self.folds, self.evaluated))
         self._heads: dict[frozenset[int], Linear] = {}
         self._temperature = 1.0

@@ -20,8 +20,8 @@ from ..ground import Ground
 from ..student import Student
 from ..vocabulary import Pieces, pieces_of
 
-_POOL = LoopConfig(epochs=5, rate=1.5e-3, head_rate=1.5e-3, batch=64)
-_ANSWER = LoopConfig(epochs=7, rate=1e-3, head_rate=3e-3, batch=64)
+_POOL = LoopConfig(epochs=4, rate=1.5e-3, head_rate=1.5e-3, batch=64)
+_ANSWER = LoopConfig(epochs=6, rate=1e-3, head_rate=3e-3, batch=64)
 _FAST = 12_000
 """Rows beyond which the epochs are cut in proportion, so that a large file costs about as much as this many."""
 
