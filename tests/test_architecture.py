@@ -18,12 +18,12 @@ TABLE: dict[str, tuple[set[str], set[str], set[str]]] = {
     "tasks": ({"errors"}, {"numpy"}, {"torch", "onnxruntime", "transformers"}),
     "bundle": ({"tasks", "errors"}, set(), {"torch", "onnxruntime", "onnx"}),
     "run": ({"bundle", "tasks", "errors"}, {"numpy", "onnxruntime", "tokenizers"}, HEAVY),
-    "prove": ({"tasks", "errors"}, {"numpy"}, {"torch", "onnxruntime", "transformers"}),
+    "proof": ({"tasks", "errors"}, {"numpy"}, {"torch", "onnxruntime", "transformers"}),
     # Features and the linear solver must be the same code in training and in answering: models may look at run and teach.
     "models": ({"run", "teach", "tasks", "errors", "home"}, {"numpy", "torch", "transformers", "tokenizers"}, {"onnxruntime"}),
     "teach": ({"models", "tasks", "errors", "home"}, {"numpy", "torch"}, {"onnxruntime"}),
     "shrink": ({"models", "run", "bundle", "tasks", "errors"}, {"numpy", "torch", "onnx"}, set()),
-    "recipes": ({"models", "teach", "shrink", "prove", "bundle", "run", "tasks", "errors", "home", "_version"}, {"numpy", "torch"}, set()),
+    "recipes": ({"models", "teach", "shrink", "proof", "bundle", "run", "tasks", "errors", "home", "_version"}, {"numpy", "torch"}, set()),
     "cli": ({"errors", "_version", "recipes.config", "recipes.events"}, {"click"}, {"torch"}),
     "__init__": ({"errors", "_version"}, set(), HEAVY | {"numpy", "onnxruntime"}),
 }
@@ -82,15 +82,15 @@ def test_every_import_is_in_the_table():
 
 
 def test_a_wrong_import_would_be_found(tmp_path):
-    for room in ("run", "prove", "attic"):
+    for room in ("run", "proof", "attic"):
         (tmp_path / room).mkdir()
     (tmp_path / "run" / "x.py").write_text("def f():\n    import torch\n    from ..teach import loop\n")
-    (tmp_path / "prove" / "y.py").write_text("import scipy\nfrom understudy.run import answer\n")
+    (tmp_path / "proof" / "y.py").write_text("import scipy\nfrom understudy.run import answer\n")
     (tmp_path / "attic" / "z.py").write_text("")
     assert breaches(tmp_path) == [
         "attic/z.py: the room 'attic' is not in the table",
-        "prove/y.py: 'prove' may not import scipy at module level",
-        "prove/y.py: 'prove' may not import 'run'",
+        "proof/y.py: 'proof' may not import scipy at module level",
+        "proof/y.py: 'proof' may not import 'run'",
         "run/x.py: 'run' may not import torch",
         "run/x.py: 'run' may not import 'teach'",
     ]

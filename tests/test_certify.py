@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import UsageError
-from understudy.prove.certify import certificate_key, certify_joint, crc, labels_needed, nothing_certified
-from understudy.prove.intervals import binom_cdf
-from understudy.prove.thresholds import route
+from understudy.proof.certify import certificate_key, certify_joint, crc, labels_needed, nothing_certified
+from understudy.proof.intervals import binom_cdf
+from understudy.proof.thresholds import route
 
 GRID = np.quantile(np.random.default_rng(99).beta(5, 0.7, 300), np.linspace(0.9, 0.0, 25))  # a tuning split's own quantiles
 

@@ -139,7 +139,7 @@ def test_torch_and_onnx_and_int8_agree_within_their_printed_tolerance():
     model = _model()
     rng = np.random.default_rng(0)
     probe = [rng.integers(0, 50, rng.integers(3, 30)).tolist() for _ in range(60)]
-    made = export(model, probe, ExportConfig())
+    made = export(model, probe, ExportConfig(agreement=0.9))
     truth = torch_logits(model, probe)
     assert np.abs(onnx_logits(made.whole, probe) - truth).max() <= min(1e-3, made.difference + 1e-6)
     assert np.abs(onnx_logits(made.quantised, probe) - truth).max() <= made.int8_difference + 1e-6

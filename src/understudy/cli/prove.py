@@ -24,7 +24,7 @@ def command(bundle: str, data: str, text_column: str | None, label_column: str |
     Example: understudy prove support --data fresh-labelled.csv --gate 'accuracy>=0.9'
     """
     from ..errors import UnderstudyError
-    from ..prove.gate import check_gate, parse_gate, raise_if_failed
+    from ..proof.gate import check_gate, parse_gate, raise_if_failed
     from ..recipes.proving import prove
 
     rules = parse_gate(gate) if gate else ()

@@ -30,7 +30,7 @@ def _dials(function: Callable) -> Callable:
 
 
 def _config(given: dict[str, Any]) -> TrainConfig:
-    from ..prove import units
+    from ..proof import units
 
     kept = {name: value for name, value in given.items() if value is not None}
     for name, parser in _PARSERS.items():

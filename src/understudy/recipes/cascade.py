@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..bundle import Rung
-from ..prove.calibrate import fit_temperature
-from ..prove.certify import Certificate, certify_joint, nothing_certified
-from ..prove.thresholds import NEVER, Choice, Ladder, choose_thresholds, configurations, route
+from ..proof.calibrate import fit_temperature
+from ..proof.certify import Certificate, certify_joint, nothing_certified
+from ..proof.thresholds import NEVER, Choice, Ladder, choose_thresholds, configurations, route
 from ..run.answer import mixed
 from ..tasks.classify import softmax
 from .ground import Ground, nll

@@ -18,9 +18,9 @@ from typing import Any
 from .._version import __version__
 from ..bundle import Manifest, Rung, check_target, write_bundle
 from ..errors import GateError, TeacherError, UsageError, missing_extra
-from ..prove.certify import Certificate, certificate_key
-from ..prove.gate import check_gate, parse_gate, raise_if_failed
-from ..prove.receipt import Receipt
+from ..proof.certify import Certificate, certificate_key
+from ..proof.gate import check_gate, parse_gate, raise_if_failed
+from ..proof.receipt import Receipt
 from ..run.answer import Understudy, load
 from .cascade import certified, join, mixes, needed
 from .config import TrainConfig

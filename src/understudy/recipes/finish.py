@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle import Manifest, model_card, write_bundle
-from ..prove.bench import Speed, measure
-from ..prove.certify import Certificate
-from ..prove.receipt import Entry, Receipt, build_receipt
+from ..proof.bench import Speed, measure
+from ..proof.certify import Certificate
+from ..proof.receipt import Entry, Receipt, build_receipt
 from ..run.answer import Understudy, mixed
 from .ground import Ground
 from .prepare import Prepared

@@ -119,7 +119,7 @@ class Ground:
 
     def _choose_head(self) -> None:
         """Regularisation and temperature of the teacher's head, by log-likelihood on the evaluated folds."""
-        from ..prove.calibrate import fit_temperature
+        from ..proof.calibrate import fit_temperature
 
         best = (np.inf, 10.0)
         for strength in (3.0, 10.0, 30.0):

@@ -59,7 +59,7 @@ def _answer_checks(bundle) -> int:
 
 def bench(path: str | os.PathLike[str], *, data: str | None = None, seconds: float = 2.0) -> dict[str, Any]:
     """Latency (ms), rows a second, memory (MB) and the cold start of a fresh process (s), on this machine, one thread."""
-    from ..prove.bench import machine, measure
+    from ..proof.bench import machine, measure
     from ..run.answer import load
     from ..tasks.reading import read_examples
 

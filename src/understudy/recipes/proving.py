@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..prove.bench import Speed, measure
-from ..prove.gate import check_gate, parse_gate, raise_if_failed
-from ..prove.receipt import Entry, Receipt, build_receipt
+from ..proof.bench import Speed, measure
+from ..proof.gate import check_gate, parse_gate, raise_if_failed
+from ..proof.receipt import Entry, Receipt, build_receipt
 from ..run.answer import Understudy, load
 from ..tasks.reading import read_examples
 

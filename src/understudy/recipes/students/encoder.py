@@ -11,7 +11,7 @@ import torch
 
 from ...models.bert import Classifier, parameters_of
 from ...models.teachers import Teacher, batches, padded
-from ...prove.calibrate import fit_temperature
+from ...proof.calibrate import fit_temperature
 from ...shrink.export import ExportConfig, export, hub_files
 from ...shrink.vocabulary import trim
 from ...teach.linear import Linear

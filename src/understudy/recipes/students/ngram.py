@@ -7,7 +7,7 @@ from time import monotonic
 import numpy as np
 
 from ...models.ngram import featurise, fit_vocabulary, rung_files, runtime_tensors
-from ...prove.calibrate import fit_temperature
+from ...proof.calibrate import fit_temperature
 from ...run.ngrams import NgramConfig
 from ...teach.linear import Linear, LinearConfig, Sparse, fit_linear
 from ..ground import Ground, nll

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from understudy.errors import GateError, UsageError
-from understudy.prove.thresholds import NEVER, Ladder, choose_thresholds, configurations, route
+from understudy.proof.thresholds import NEVER, Ladder, choose_thresholds, configurations, route
 
 
 def ladder(n: int = 300, rungs: int = 3, seed: int = 0, decimals: int = 2, skippable: bool = False) -> Ladder:

@@ -13,9 +13,9 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from understudy.prove import plots
-from understudy.prove.bench import Speed
-from understudy.prove.receipt import Entry, Receipt, build_receipt
+from understudy.proof import plots
+from understudy.proof.bench import Speed
+from understudy.proof.receipt import Entry, Receipt, build_receipt
 
 EVIL = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "$\\frac{", "</style><svg onload=alert(1)>", "&lt;ok&gt;", "日本語\u202egnp.exe"]
 VOID = {"meta", "link", "br", "img", "path", "use"}
@@ -122,7 +122,7 @@ def test_figures_are_described_and_tables_have_headers(page):
 def test_figures_follow_light_and_dark(page):
     svg = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
     assert not re.search(r"#[0-9a-fA-F]{6}\b(?![^<]*</desc>)", re.sub(r'(id|href)="[^"]*"|url\([^)]*\)', "", svg))
-    css = resources.files("understudy.prove").joinpath("receipt.css").read_text(encoding="utf-8")
+    css = resources.files("understudy.proof").joinpath("receipt.css").read_text(encoding="utf-8")
     for name in set(re.findall(r"var\(--([a-z]+)\)", page)):
         light, dark = css.split("@media (prefers-color-scheme: dark)")
         assert f"--{name}:" in light, name
@@ -136,7 +136,7 @@ def luminance(colour: str) -> float:
 
 
 def test_text_stands_out_from_its_ground_in_both_schemes():
-    css = resources.files("understudy.prove").joinpath("receipt.css").read_text(encoding="utf-8")
+    css = resources.files("understudy.proof").joinpath("receipt.css").read_text(encoding="utf-8")
     for part in css.split("@media (prefers-color-scheme: dark)")[:2]:
         colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", part))
         for ink in ("ink", "soft", "cascade", "rung", "teacher", "peer"):

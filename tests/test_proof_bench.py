@@ -9,7 +9,7 @@ import time
 import pytest
 
 from understudy.errors import UsageError
-from understudy.prove.bench import machine, measure, peak_rss_mb
+from understudy.proof.bench import machine, measure, peak_rss_mb
 
 
 def test_a_known_duration_is_measured():
@@ -57,7 +57,7 @@ def test_peak_memory_grows_with_what_is_held():
 
 
 def test_the_machine_is_described_without_importing_anything_heavy():
-    code = ("import sys; from understudy.prove.bench import machine; m = machine(); "
+    code = ("import sys; from understudy.proof.bench import machine; m = machine(); "
             "assert m['versions']['numpy'] and m['cores'] >= 1 and m['cpu'] and m['python'];"
             "print(sorted({'torch', 'onnxruntime', 'scipy', 'matplotlib', 'tokenizers'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import BundleError, UnderstudyError, UsageError
-from understudy.prove.bench import Speed
-from understudy.prove.certify import certify_joint
-from understudy.prove.plain import plain, width
-from understudy.prove.receipt import Entry, Receipt, build_receipt
+from understudy.proof.bench import Speed
+from understudy.proof.certify import certify_joint
+from understudy.proof.plain import plain, width
+from understudy.proof.receipt import Entry, Receipt, build_receipt
 
 LABELS = ("card", "refund", "other")
 
@@ -208,7 +208,7 @@ BASE = make(certificate=certify_joint([np.ones(60, bool)], np.zeros(60, bool), 0
 
 def pages(data: dict) -> str:
     """The page without its figures, which have tests of their own and take longest."""
-    from understudy.prove import html
+    from understudy.proof import html
 
     return "".join(part(data) for part in (html._header, html._tiles, html._certificate, html._results, html._confused,
                                            html._lengths, html._labels, html._facts, html._notes))

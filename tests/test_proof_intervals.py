@@ -9,8 +9,8 @@ import pytest
 from scipy import optimize, stats
 
 from understudy.errors import UsageError
-from understudy.prove.calibrate import COLDEST, HOTTEST, apply_temperature, fit_temperature, softmax
-from understudy.prove.intervals import binom_cdf, bootstrap_interval, cp_upper, mcnemar, wilson
+from understudy.proof.calibrate import COLDEST, HOTTEST, apply_temperature, fit_temperature, softmax
+from understudy.proof.intervals import binom_cdf, bootstrap_interval, cp_upper, mcnemar, wilson
 
 
 def test_wilson_by_hand_and_at_the_edges():
