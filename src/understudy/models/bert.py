@@ -27,6 +27,8 @@ class Shape:
     eps: float = 1e-12
     normalise: bool = False
     """Whether the pooled vector is scaled to length 1 before the head, as sentence encoders do."""
+    tap: int = 0
+    """A lower layer whose pooled vector goes to the head too, 0 for none: what it knows, the last layer has half forgotten."""
 
 
 class Layer(nn.Module):
@@ -60,7 +62,7 @@ class Classifier(nn.Module):
         self.positions = nn.Embedding(shape.positions, shape.width)
         self.norm = nn.LayerNorm(shape.width, eps=shape.eps)
         self.layers: Any = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.head = nn.Linear(shape.width, classes)
+        self.head = nn.Linear(shape.width * (2 if shape.tap else 1), classes)
         self.dropout = 0.1
 
     def states(self, ids: torch.Tensor, mask: torch.Tensor, upto: int) -> torch.Tensor:
@@ -81,12 +83,21 @@ class Classifier(nn.Module):
         mean = (h * weight).sum(1) / weight.sum(1)
         return F.normalize(mean, dim=-1) if self.shape.normalise else mean
 
+    def features(self, h: torch.Tensor, mask: torch.Tensor, first: int) -> torch.Tensor:
+        """What the head sees of hidden states after `first` layers (at most `tap`): pooled vectors, (batch, head width)."""
+        tap = self.shape.tap
+        if not tap:
+            return self.pooled(self.continue_states(h, mask, first, len(self.layers)), mask)
+        middle = self.continue_states(h, mask, first, tap)
+        last = self.continue_states(middle, mask, tap, len(self.layers))
+        return torch.cat([self.pooled(middle, mask), self.pooled(last, mask)], 1)
+
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Logits of pooled vectors."""
         return self.head(F.dropout(pooled, self.dropout, self.training))
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.classify(self.pooled(self.states(ids, mask, len(self.layers)), mask))
+        return self.classify(self.features(self.states(ids, mask, 0), mask, 0))
 
 
 def parameters_of(model: nn.Module) -> int:
@@ -94,7 +105,7 @@ def parameters_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def load_bert(state: dict[str, torch.Tensor], config, classes: int, *, normalise: bool) -> Classifier:
+def load_bert(state: dict[str, torch.Tensor], config, classes: int, *, normalise: bool, tap: int = 0) -> Classifier:
     """A Classifier with the weights of a Hugging Face BERT or DistilBERT encoder (`state` without prefix); a fresh head.
 
     Raises KeyError where the state lacks a tensor of the family.
@@ -104,7 +115,7 @@ def load_bert(state: dict[str, torch.Tensor], config, classes: int, *, normalise
                   layers=config.n_layers if distil else config.num_hidden_layers,
                   heads=config.n_heads if distil else config.num_attention_heads,
                   hidden=config.hidden_dim if distil else config.intermediate_size,
-                  positions=config.max_position_embeddings, eps=1e-12 if distil else config.layer_norm_eps, normalise=normalise)
+                  positions=config.max_position_embeddings, eps=1e-12 if distil else config.layer_norm_eps, normalise=normalise, tap=tap)
     model = Classifier(shape, classes)
     names = _DISTILBERT if distil else _BERT
     with torch.no_grad():

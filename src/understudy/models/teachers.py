@@ -15,6 +15,8 @@ from ..errors import TeacherError
 from .bert import Classifier, load_bert
 from .checkpoint import fingerprint, head_labels
 
+TOP = 2
+"""Layers above the tap: the head sees the pooled vectors below and above them."""
 FAMILIES = ("bert", "distilbert")
 """Encoders that can also become a rung of their own."""
 
@@ -35,7 +37,9 @@ class Teacher:
     @property
     def width(self) -> int:
         """Numbers that `vectors` gives per text."""
-        return len(self.labels) if self.labels else self.model.config.hidden_size
+        if self.labels:
+            return len(self.labels)
+        return self.encoder.head.in_features if self.encoder is not None else int(self.model.config.hidden_size)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with special tokens, cut at `longest`."""
@@ -57,7 +61,7 @@ class Teacher:
         if self.labels:
             return self.model(input_ids=tokens, attention_mask=mask.long()).logits.float()
         if self.encoder is not None:
-            return self.encoder.pooled(self.encoder.states(tokens, mask, self.encoder.shape.layers), mask)
+            return self.encoder.features(self.encoder.states(tokens, mask, 0), mask, 0)
         states = self.model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
         weight = mask[..., None].to(states.dtype)
         return torch.nn.functional.normalize((states * weight).sum(1) / weight.sum(1), dim=-1).float()
@@ -113,7 +117,8 @@ def _encoder(model: Any, classes: int) -> Classifier | None:
         return None
     prefix = f"{model.config.model_type}."
     state = {name.removeprefix(prefix): tensor for name, tensor in model.state_dict().items()}
+    layers = getattr(model.config, "num_hidden_layers", 0) or 0
     try:
-        return load_bert(state, model.config, classes, normalise=True).eval()
+        return load_bert(state, model.config, classes, normalise=True, tap=max(0, layers - TOP)).eval()
     except (KeyError, RuntimeError):
         return None

@@ -66,6 +66,7 @@ def build(model: Classifier, *, whole: Collection[str] | None = None) -> bytes:
     graph = _Graph()
     floats = set(linears(model)) if whole is None else set(whole)
     h = _embed(graph, model, int8=whole is not None)
+    tapped = ""
     mask = graph.node("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
     for index, layer in enumerate(model.layers):
         name = f"layers.{index}"
@@ -80,7 +81,8 @@ def build(model: Classifier, *, whole: Collection[str] | None = None) -> bytes:
         h = graph.norm(linear(mixed, "out"), h, f"{name}.norm1", layer.norm1)
         wide = graph.node("Gelu", [linear(h, "up")], f"{name}.gelu")
         h = graph.norm(linear(wide, "down"), h, f"{name}.norm2", layer.norm2)
-    _head(graph, model, h)
+        tapped = h if index + 1 == model.shape.tap else tapped
+    _head(graph, model, [one for one in (tapped, h) if one])
     return _finish(graph, model)
 
 
@@ -103,14 +105,17 @@ def _embed(graph: _Graph, model: Classifier, *, int8: bool) -> str:
                       epsilon=float(model.norm.eps))
 
 
-def _head(graph: _Graph, model: Classifier, h: str) -> None:
+def _head(graph: _Graph, model: Classifier, states: list[str]) -> None:
+    """Means over the tokens of each of the states, side by side, times the head."""
     last, middle = graph.constant("axis2", np.array([2], np.int64)), graph.constant("axis1", np.array([1], np.int64))
     weight = graph.node("Unsqueeze", [graph.node("Cast", ["attention_mask"], "mask.float", to=TensorProto.FLOAT), last], "weights")
-    total = graph.node("ReduceSum", [graph.node("Mul", [h, weight], "weighted"), middle], "total", keepdims=0)
     count = graph.node("ReduceSum", [weight, middle], "count", keepdims=0)
-    pooled = graph.node("Div", [total, count], "pooled")
-    if model.shape.normalise:
-        pooled = graph.node("LpNormalization", [pooled], "unit", axis=-1, p=2)
+    parts = []
+    for place, h in enumerate(states):
+        total = graph.node("ReduceSum", [graph.node("Mul", [h, weight], f"weighted.{place}"), middle], f"total.{place}", keepdims=0)
+        part = graph.node("Div", [total, count], f"pooled.{place}")
+        parts.append(graph.node("LpNormalization", [part], f"unit.{place}", axis=-1, p=2) if model.shape.normalise else part)
+    pooled = graph.node("Concat", parts, "features", axis=1) if len(parts) > 1 else parts[0]
     graph.node("Gemm", [pooled, graph.constant("head.weight", _array(model.head.weight)), graph.constant("head.bias", _array(model.head.bias))],
                "logits", transB=1)
 

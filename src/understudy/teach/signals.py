@@ -16,7 +16,7 @@ import numpy as np
 from ..home import cache_dir
 
 SHARD = 1000
-_VERSION = b"signals-1"
+_VERSION = b"signals-2"
 
 
 class Speaks(Protocol):

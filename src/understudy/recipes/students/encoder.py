@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...models.bert import Classifier, parameters_of
-from ...models.teachers import Teacher, batches, padded
+from ...models.teachers import TOP, Teacher, batches, padded
 from ...proof.calibrate import fit_temperature
 from ...shrink.export import ExportConfig, export, hub_files
 from ...shrink.vocabulary import trim
@@ -21,7 +21,6 @@ from ..ground import Ground, nll
 from ..student import Student
 
 _LOOP = LoopConfig(epochs=2, rate=1e-4, head_rate=1e-3, batch=32)
-_TOP = 2
 _MOST_STATES = 1_500_000_000
 """Bytes of cached states beyond which the layers stay as they are."""
 
@@ -89,7 +88,7 @@ class _States:
 
     def forward(self, model: Classifier, rows: np.ndarray) -> torch.Tensor:
         h, mask = self.batch(rows)
-        return model.classify(model.pooled(model.continue_states(h, mask, self.first, len(model.layers)), mask))
+        return model.classify(model.features(h, mask, self.first))
 
     def logits(self, model: Classifier, rows: np.ndarray) -> np.ndarray:
         out = np.zeros((len(rows), model.head.out_features), np.float32)
@@ -104,12 +103,12 @@ class _States:
 def _affordable(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> bool:
     tokens = sum(len(one) for one in ids)
     work = tokens * (_LOOP.epochs * (len(ground.evaluated) + 1) + 1.5) * 3.5e-4
-    ground.say("encoder", f"tuning the top {_TOP} layers would take about {work:.0f} s")
+    ground.say("encoder", f"tuning the top {TOP} layers would take about {work:.0f} s")
     return tokens * encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
 
 
 def _states(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> _States | None:
-    first = len(encoder.layers) - _TOP
+    first = len(encoder.layers) - TOP
     if first < 1:
         return None
     lengths = np.array([len(one) for one in ids])
@@ -131,7 +130,7 @@ def _states(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> _State
 
 def _with_head(encoder: Classifier, head: Linear, classes: int) -> Classifier:
     model = copy.deepcopy(encoder)
-    model.head = torch.nn.Linear(encoder.shape.width, classes)
+    model.head = torch.nn.Linear(encoder.head.in_features, classes)
     with torch.no_grad():
         model.head.weight.copy_(torch.from_numpy(head.weight.T))
         model.head.bias.copy_(torch.from_numpy(head.bias))
@@ -180,6 +179,6 @@ def _finish(ground: Ground, teacher: Teacher, model: Classifier, held: np.ndarra
         files=hub_files(small, ground.labels, tokenizer, longest, exported),
         float_logits=float_logits, parameters=parameters_of(small), precision=precision, seconds=monotonic() - started,
         cost=parameters_of(small.layers) / 3.2e6, max_tokens=longest,
-        notes=(f"{'top ' + str(_TOP) + ' layers tuned' if tuned else 'layers as they came: tuning did not help on unseen rows'}, "
+        notes=(f"{'top ' + str(TOP) + ' layers tuned' if tuned else 'layers as they came: tuning did not help on unseen rows'}, "
                f"{len(exported.restored)} layers in float, int8 agrees on {exported.agreement:.1%}",),
         measured={"onnx_difference": exported.difference, "int8_difference": exported.int8_difference, "int8_agreement": exported.agreement})
