@@ -15,6 +15,7 @@ from ..proof.certify import Certificate
 from ..proof.receipt import Entry, Receipt, build_receipt
 from ..run.answer import Understudy, mixed
 from .ground import Ground
+from .memory import serving_memory
 from .prepare import Prepared
 from .student import Student
 from .teacher import Signal
@@ -34,7 +35,7 @@ def measure_rungs(staged: Understudy, texts: Sequence[str]) -> dict[str, Speed]:
         def many(batch: list[str], name: str = rung.name) -> np.ndarray:
             return staged.raw_logits(name, batch)
 
-        out[rung.name] = measure(one, many, some, seconds=0.6)
+        out[rung.name] = replace(measure(one, many, some, seconds=0.6), rss_mb=serving_memory(staged, some, rung.name))
     return out
 
 
@@ -53,6 +54,7 @@ def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Seq
                              train_seconds=student.seconds))
     answers = final.answer(texts)
     speed = measure(lambda text: final.predict(text), lambda batch: final.predict(batch), texts[:_MEASURED_TEXTS * 3], seconds=2.0)
+    speed = replace(speed, rss_mb=serving_memory(final, texts[:_MEASURED_TEXTS]))
     entries.append(Entry(name="cascade", role="cascade", precision="mixed", probs=answers.probs, rung=answers.rung, answered=answers.answered,
                          bytes=sum(entry.bytes for entry in final.manifest.files.values()),
                          parameters=sum(rung.parameters for rung in final.manifest.rungs), speed=speed, train_seconds=seconds))
@@ -77,7 +79,7 @@ def _teacher_entry(ground: Ground, signal: Signal, texts: list[str]) -> list[Ent
     parameters = sum(p.numel() for p in signal.teacher.model.parameters()) if signal.teacher else None
     size = sum(p.stat().st_size for p in signal.teacher.folder.glob("*") if p.suffix in (".safetensors", ".bin", ".json")) if signal.teacher else None
     return [Entry(name="teacher", role="teacher", precision="float32", probs=ground.teacher_probs(signal.test), bytes=size,
-                  parameters=parameters, speed=measure(one, None, texts[:100], seconds=1.0))]
+                  parameters=parameters, speed=replace(measure(one, None, texts[:100], seconds=1.0), rss_mb=None))]
 
 
 def checks_of(bundle: Understudy, prepared: Prepared) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..proof.gate import check_gate, parse_gate, raise_if_failed
 from ..proof.receipt import Entry, Receipt, build_receipt
 from ..run.answer import Understudy, load
 from ..tasks.reading import read_examples
+from .memory import serving_memory
 
 _MEASURED_TEXTS = 400
 
@@ -52,8 +54,10 @@ def _rungs(opened: Understudy, texts: list[str]) -> list[Entry]:
 
 
 def _speed(opened: Understudy, texts: list[str], force: str | None) -> Speed:
-    return measure(lambda text: opened.answer([text], force=force), lambda batch: opened.answer(batch, force=force), texts[:_MEASURED_TEXTS],
-                   seconds=0.6 if force else 2.0)
+    some = texts[:_MEASURED_TEXTS]
+    speed = measure(lambda text: opened.answer([text], force=force), lambda batch: opened.answer(batch, force=force), some,
+                    seconds=0.6 if force else 2.0)
+    return replace(speed, rss_mb=serving_memory(opened, some, force))
 
 
 def _cascade(opened: Understudy, texts: list[str]) -> Entry:
