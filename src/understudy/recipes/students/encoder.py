@@ -102,7 +102,7 @@ class _States:
 
 def _affordable(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> bool:
     tokens = sum(len(one) for one in ids)
-    work = tokens * (_LOOP.epochs * (len(ground.evaluated) + 1) + 1.5) * 3.5e-4
+    work = tokens * (_LOOP.epochs * (len(ground.evaluated) + 1) + 1.5) * 2.2e-4
     ground.say("encoder", f"tuning the top {TOP} layers would take about {work:.0f} s")
     return tokens * encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
 
