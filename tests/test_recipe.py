@@ -54,13 +54,13 @@ def test_the_bundle_is_whole_and_answers(made):
 def test_the_receipt_names_teacher_every_rung_twice_and_the_cascade(made):
     entries = made[0].receipt.data["entries"]
     names = [(entry["name"], entry["precision"]) for entry in entries]
-    for name in ("ngram", "static", "tiny", "encoder"):
+    for name in ("ngram", "static", "tiny", "gold", "encoder"):
         assert [one for one, _ in names].count(name) == 2
     assert entries[0]["role"] == "teacher" and entries[-1]["role"] == "cascade"
 
 
 def test_listeners_hear_every_stage(made):
-    assert {event.stage for event in made[1]} >= {"read", "teacher", "ngram", "static", "tiny", "encoder", "cascade", "prove"}
+    assert {event.stage for event in made[1]} >= {"read", "teacher", "ngram", "static", "tiny", "gold", "encoder", "cascade", "prove"}
 
 
 def test_checks_are_answered_again_after_loading(made):

@@ -30,8 +30,9 @@ def mixes(ground: Ground, students: Sequence[Student]) -> tuple[Rung, ...]:
     gold = ground.gold[ground.held]
     rungs = []
     for index, student in enumerate(students):
-        weights, temperature = _fit_mix([one.held_logits for one in students[: index + 1]], gold)
-        mix = {one.name: weight for one, weight in zip(students, weights, strict=False) if weight}
+        heard = [student] if student.helper else students[: index + 1]
+        weights, temperature = _fit_mix([one.held_logits for one in heard], gold)
+        mix = {one.name: weight for one, weight in zip(heard, weights, strict=True) if weight}
         rungs.append(Rung(name=student.name, kind=student.kind, path=student.name, parameters=student.parameters,
                           precision=student.precision, mix=mix, temperature=temperature, threshold=0.0, max_tokens=student.max_tokens))
     return tuple(rungs)
@@ -62,14 +63,15 @@ def _fit_mix(logits: Sequence[np.ndarray], gold: np.ndarray) -> tuple[list[float
 
 
 def join(ground: Ground, rungs: Sequence[Rung], students: Sequence[Student], costs: Sequence[float], max_cost: float | None) -> Joined:
-    """Thresholds for every rung but the last. Rungs that would never answer get the threshold 1.01."""
+    """Thresholds for every rung but the last. Helpers, and rungs that would never answer, get the threshold 1.01."""
     logits = {student.name: student.held_logits for student in students}
     gold = ground.gold[ground.held]
-    probs = [mixed(rung, logits) for rung in rungs]
-    ladder = Ladder([p.max(1) for p in probs], [p.argmax(1) != gold for p in probs], list(costs))
+    answering = [index for index, student in enumerate(students) if not student.helper]
+    probs = [mixed(rungs[index], logits) for index in answering]
+    ladder = Ladder([p.max(1) for p in probs], [p.argmax(1) != gold for p in probs], [costs[index] for index in answering])
     choice = choose_thresholds(ladder, max_cost=max_cost)
-    thresholds = [*choice.thresholds, 0.0]
-    return Joined(tuple(replace(rung, threshold=float(t)) for rung, t in zip(rungs, thresholds, strict=True)), choice)
+    bars = dict(zip(answering, [*choice.thresholds, 0.0], strict=True))
+    return Joined(tuple(replace(rung, threshold=float(bars.get(index, NEVER))) for index, rung in enumerate(rungs)), choice)
 
 
 def needed(rungs: Sequence[Rung]) -> tuple[Rung, ...]:

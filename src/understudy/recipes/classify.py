@@ -31,7 +31,7 @@ from .prepare import Prepared, prepare
 from .student import Student
 from .teacher import Signal, hear
 
-LADDERS = {"tiny": ("ngram",), "small": ("ngram", "static", "tiny"), "base": ("ngram", "static", "tiny", "encoder")}
+LADDERS = {"tiny": ("ngram",), "small": ("ngram", "static", "tiny"), "base": ("ngram", "static", "tiny", "gold", "encoder")}
 _NGRAM_SHARE = 0.6
 
 
@@ -168,6 +168,8 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
         students.append(student)
         left = None if left is None else left - student.bytes
         ground.say(name, f"{'; '.join(student.notes)}; {student.bytes / 1e6:.2f} MB, {student.seconds:.0f} s")
+    if students and students[-1].helper:
+        students.pop()
     if not students:
         raise GateError(f"no student fits {config.max_size:,} bytes", hint="allow more, or bring fewer labels")
     return students
@@ -193,7 +195,8 @@ def _join(ground: Ground, students: list[Student], staged: Understudy, speeds: d
         raise GateError(f"no student fits {config.max_latency:g} ms: the fastest takes {measured[0]:.3f} ms here",
                         hint="allow more time per request")
     joined = join(ground, staged.manifest.rungs, students, costs, config.max_latency)
-    shares = ", ".join(f"{rung.name} {share:.0%}" for rung, share in zip(joined.rungs, joined.choice.share, strict=True) if share)
+    answering = [student.name for student in students if not student.helper]
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(answering, joined.choice.share, strict=True) if share)
     lines = [f"expected out of fold: {joined.choice.expected_accuracy:.1%} right at {joined.choice.expected_cost:.2f} ms; answers: {shares}"]
     rungs = needed(joined.rungs)
     if config.max_error is None:

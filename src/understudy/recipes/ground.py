@@ -76,17 +76,18 @@ class Ground:
         """Training rows of the model that leaves out `fold`; None leaves out nothing."""
         return np.arange(len(self.texts)) if fold is None else np.flatnonzero(self.folds != fold)
 
-    def targets(self, fold: int | None) -> np.ndarray:
-        """Soft labels for `rows_without(fold)` followed by the extra texts: (rows + extra, k)."""
+    def targets(self, fold: int | None, gold_share: float | None = None) -> np.ndarray:
+        """Soft labels for `rows_without(fold)` followed by the extra texts: (rows + extra, k); gold rows alone at share 1."""
+        share = self.gold_share if gold_share is None else gold_share
         rows = self.rows_without(fold)
         gold = self.onehot(rows)
-        if self.vectors is None:
+        if self.vectors is None or share == 1:
             return gold
         said = np.empty_like(gold)
         for other in sorted(set(self.folds[rows])):
             mine = self.folds[rows] == other
             said[mine] = self._says(frozenset({other} | ({fold} if fold is not None else set())), self.vectors[rows[mine]])
-        soft = self.gold_share * gold + (1 - self.gold_share) * said
+        soft = share * gold + (1 - share) * said
         if self.extra_vectors is not None and len(self.extra_vectors):
             left_out = frozenset() if fold is None else frozenset({fold})
             soft = np.concatenate([soft, self._says(left_out, self.extra_vectors)])

@@ -27,6 +27,8 @@ class Student:
     cost: float
     """Nominal milliseconds per request, from the operations it does: the order of the ladder must not depend on a clock."""
     max_tokens: int | None = None
+    helper: bool = False
+    """Never answers itself; later rungs add its logits."""
     notes: tuple[str, ...] = ()
     measured: dict[str, float] = field(default_factory=dict)
 
