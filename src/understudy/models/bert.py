@@ -52,6 +52,19 @@ class Layer(nn.Module):
         return self.norm2(h + self.down(F.gelu(self.up(h))))
 
 
+class Wide(nn.Module):
+    """A hidden layer beside the linear head, on the same pooled vectors (batch, inputs) -> (batch, classes)."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(inputs, hidden)
+        self.down = nn.Linear(hidden, classes)
+        self.dropout = 0.4
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.down(F.dropout(F.gelu(self.up(pooled)), self.dropout, self.training))
+
+
 class Classifier(nn.Module):
     """Encoder and head. `forward(ids, mask)`: (batch, tokens) int64 and bool -> logits (batch, classes)."""
 
@@ -63,6 +76,7 @@ class Classifier(nn.Module):
         self.norm = nn.LayerNorm(shape.width, eps=shape.eps)
         self.layers: Any = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.head = nn.Linear(shape.width * (2 if shape.tap else 1), classes)
+        self.wide: Wide | None = None
         self.dropout = 0.1
 
     def states(self, ids: torch.Tensor, mask: torch.Tensor, upto: int) -> torch.Tensor:
@@ -94,7 +108,8 @@ class Classifier(nn.Module):
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """Logits of pooled vectors."""
-        return self.head(F.dropout(pooled, self.dropout, self.training))
+        logits = self.head(F.dropout(pooled, self.dropout, self.training))
+        return logits if self.wide is None else logits + self.wide(pooled)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.classify(self.features(self.states(ids, mask, 0), mask, 0))

@@ -101,7 +101,7 @@ def _shares(data: dict[str, Any]) -> str:
     parts = data["entries"][data["headline"]]["share"]
     if not parts:
         return ""
-    rows = [(say(p["rung"], 60), share(p["share"]), share(p["accuracy"])) for p in parts[:MOST_ENTRIES]]
+    rows = [(say(p["rung"], 60), share(p["share"]), share(p["accuracy"])) for p in parts[:MOST_ENTRIES] if p["share"]]
     return "<h3>Who answered</h3>" + _table("Share of the rows each rung answered", ("Rung", "Answered, %", "Right, %"), rows)
 
 

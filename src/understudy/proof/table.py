@@ -50,7 +50,7 @@ def _below(data: dict[str, Any]) -> list[str]:
     head = data["entries"][data["headline"]]
     said = []
     if head["share"]:
-        said.append("answered by: " + ", ".join(f"{plain(s['rung'], 40)} {share(s['share'])} %" for s in head["share"]))
+        said.append("answered by: " + ", ".join(f"{plain(s['rung'], 40)} {share(s['share'])} %" for s in head["share"] if s["share"]))
     if head["coverage"] is not None and head["coverage"] < 1:
         wrong = "" if head["answered_error"] is None else f", {share(head['answered_error'])} % of those wrongly"
         said.append(f"answers {share(head['coverage'])} % of the rows{wrong}; abstains from the rest")

@@ -30,9 +30,9 @@ FRONTIER = 100
 class Ladder:
     """What every rung would answer on the same n rows, out of fold.
 
-    `confidences` and `wrong` hold one (n,) array per rung, cheapest first; `cost` the milliseconds that asking this rung
-    adds to whatever was asked before. `skippable` says that a rung which never answers is not asked either; leave it
-    off where later rungs use an earlier one's logits.
+    `confidences` and `wrong` (0 or 1, or a probability) hold one (n,) array per rung, cheapest first; `cost` the milliseconds
+    that asking this rung adds to whatever was asked before. `skippable` says that a rung which never answers is not asked
+    either; leave it off where later rungs use an earlier one's logits.
     """
 
     confidences: Sequence[np.ndarray]
@@ -74,7 +74,7 @@ def route(confidences: Sequence[np.ndarray], thresholds: Sequence[float]) -> tup
     return rung, (~open_ if len(thresholds) == rungs else np.ones(len(rung), dtype=bool))
 
 
-def choose_thresholds(ladder: Ladder, *, max_cost: float | None = None, tolerance: float = 0.001) -> Choice:
+def choose_thresholds(ladder: Ladder, *, max_cost: float | None = None, tolerance: float = 0.0005) -> Choice:
     """The cheapest configuration within `tolerance` of the best accuracy; with `max_cost`, the best that costs no more.
 
     Candidates are up to 40 confidence quantiles per rung (fewer from five rungs on), plus "answers everything" (0.0) and

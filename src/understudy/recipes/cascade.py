@@ -63,12 +63,17 @@ def _fit_mix(logits: Sequence[np.ndarray], gold: np.ndarray) -> tuple[list[float
 
 
 def join(ground: Ground, rungs: Sequence[Rung], students: Sequence[Student], costs: Sequence[float], max_cost: float | None) -> Joined:
-    """Thresholds for every rung but the last. Helpers, and rungs that would never answer, get the threshold 1.01."""
+    """Thresholds for every rung but the last. Helpers, and rungs that would never answer, get the threshold 1.01.
+
+    A rung's answer counts as wrong by what the last rung's calibrated held-out probabilities leave for other labels, not
+    by the gold label: the expectation is the same, while gold labels add the noise of 0s and 1s (and of mislabelled rows),
+    in which a cheap rung that loses half a point looks as good as the last one.
+    """
     logits = {student.name: student.held_logits for student in students}
-    gold = ground.gold[ground.held]
+    rows = np.arange(len(ground.held))
     answering = [index for index, student in enumerate(students) if not student.helper]
     probs = [mixed(rungs[index], logits) for index in answering]
-    ladder = Ladder([p.max(1) for p in probs], [p.argmax(1) != gold for p in probs], [costs[index] for index in answering])
+    ladder = Ladder([p.max(1) for p in probs], [1.0 - probs[-1][rows, p.argmax(1)] for p in probs], [costs[index] for index in answering])
     choice = choose_thresholds(ladder, max_cost=max_cost)
     bars = dict(zip(answering, [*choice.thresholds, 0.0], strict=True))
     return Joined(tuple(replace(rung, threshold=float(bars.get(index, NEVER))) for index, rung in enumerate(rungs)), choice)

@@ -47,6 +47,8 @@ def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Seq
     entries = _teacher_entry(ground, signal, texts)
     floats = {student.name: student.float_logits(texts) for student in students}
     for student, rung in zip(students, staged.manifest.rungs, strict=True):
+        if student.helper:
+            continue
         entries.append(Entry(name=student.name, role="rung", precision="float32", probs=mixed(rung, floats),
                              parameters=student.parameters))
         entries.append(Entry(name=student.name, role="rung", precision=student.precision, probs=staged.answer(texts, force=student.name).probs,
@@ -62,7 +64,8 @@ def receipt_of(prepared: Prepared, ground: Ground, signal: Signal, students: Seq
     return build_receipt(task="classify", name=prepared.provenance["data"]["file"], labels=prepared.labels, texts=texts, gold=gold, entries=entries,
                          rung_names=[rung.name for rung in final.manifest.rungs], certificate=certificate,
                          data=prepared.provenance["data"], seed=seed,
-                         notes=[f"measured but not in the bundle, because it would answer nothing: {name}" for name in left_out],
+                         notes=[*(f"measured but not in the bundle, because it would answer nothing: {name}" for name in left_out),
+                                *(f"{student.name} never answers; its logits are added to the last rung's" for student in students if student.helper)],
                          provenance={"teacher": signal.name, "teacher_seconds": signal.seconds, "parity": measured,
                                      "notes": {student.name: list(student.notes) for student in students},
                                      "held_rows": len(ground.held), "evaluated_folds": ground.evaluated})

@@ -45,8 +45,11 @@ def prove(bundle: str | Path | Understudy, data: str | Path, *, text_column: str
 
 
 def _rungs(opened: Understudy, texts: list[str]) -> list[Entry]:
-    entries = []
-    for rung in opened.manifest.rungs:
+    entries, rungs = [], opened.manifest.rungs
+    promised = any(rung.threshold <= 1 for rung in rungs)
+    for index, rung in enumerate(rungs):
+        if promised and rung.threshold > 1 and any(rung.name in later.mix for later in rungs[index + 1:]):
+            continue  # it never answers: a later rung adds its logits
         size = sum(entry.bytes for path, entry in opened.manifest.files.items() if path.startswith(f"{rung.path}/"))
         entries.append(Entry(name=rung.name, role="rung", precision=rung.precision, probs=opened.answer(texts, force=rung.name).probs, bytes=size,
                              parameters=rung.parameters, speed=_speed(opened, texts, rung.name)))

@@ -116,8 +116,15 @@ def _head(graph: _Graph, model: Classifier, states: list[str]) -> None:
         part = graph.node("Div", [total, count], f"pooled.{place}")
         parts.append(graph.node("LpNormalization", [part], f"unit.{place}", axis=-1, p=2) if model.shape.normalise else part)
     pooled = graph.node("Concat", parts, "features", axis=1) if len(parts) > 1 else parts[0]
-    graph.node("Gemm", [pooled, graph.constant("head.weight", _array(model.head.weight)), graph.constant("head.bias", _array(model.head.bias))],
-               "logits", transB=1)
+    _gemm(graph, pooled, "head", model.head, "logits" if model.wide is None else "head")
+    if model.wide is not None:
+        hidden = graph.node("Gelu", [_gemm(graph, pooled, "wide.up", model.wide.up, "wide.up")], "wide.gelu")
+        graph.node("Add", ["head", _gemm(graph, hidden, "wide.down", model.wide.down, "wide.down")], "logits")
+
+
+def _gemm(graph: _Graph, x: str, name: str, module, out: str) -> str:
+    return graph.node("Gemm", [x, graph.constant(f"{name}.weight", _array(module.weight)),
+                               graph.constant(f"{name}.bias", _array(module.bias))], out, transB=1)
 
 
 def _finish(graph: _Graph, model: Classifier) -> bytes:

@@ -9,14 +9,14 @@ from time import monotonic
 import numpy as np
 import torch
 
-from ...models.bert import Classifier, parameters_of
+from ...models.bert import Classifier, Wide, parameters_of
 from ...models.teachers import TOP, Teacher, batches, padded
 from ...proof.calibrate import fit_temperature
 from ...shrink.export import ExportConfig, export, hub_files
 from ...shrink.vocabulary import trim
-from ...teach.linear import Linear
 from ...teach.loop import LoopConfig, train
 from ...teach.losses import soft_cross_entropy
+from ...teach.wide import WideConfig, fit_wide
 from ..ground import Ground, nll
 from ..student import Student
 
@@ -35,18 +35,19 @@ def build(ground: Ground, room: int | None) -> Student | None:
     tokenizer, keep = _trimmed(teacher, ids, ground)
     if room is not None and _size(encoder, len(keep), len(tokenizer)) > room:
         return None
-    frozen = ground.teacher_held_logits()
+    heads = _Heads(ground)
+    frozen = heads.held
     held, tuned = frozen, False
     states = _states(ground, encoder, ids) if _affordable(ground, encoder, ids) else None
     if states is not None:
         tried = np.zeros_like(frozen)
         for fold in ground.evaluated:
             mine = ground.folds[ground.held] == fold
-            model = _tune(ground, encoder, states, fold)
+            model = _tune(ground, heads, encoder, states, fold)
             tried[mine] = states.logits(model, ground.held[mine])
         tuned = _loss(tried, ground) < _loss(frozen, ground)
         held = tried if tuned else frozen
-    model = _tune(ground, encoder, states, None) if tuned and states else _with_head(encoder, ground.teacher_head(), ground.classes)
+    model = _tune(ground, heads, encoder, states, None) if tuned and states else heads.put_on(encoder, None)
     return _finish(ground, teacher, model, held, tokenizer, keep, tuned, started)
 
 
@@ -128,24 +129,56 @@ def _states(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> _State
     return _States(flat, lengths, first)
 
 
-def _with_head(encoder: Classifier, head: Linear, classes: int) -> Classifier:
-    model = copy.deepcopy(encoder)
-    model.head = torch.nn.Linear(encoder.head.in_features, classes)
-    with torch.no_grad():
-        model.head.weight.copy_(torch.from_numpy(head.weight.T))
-        model.head.bias.copy_(torch.from_numpy(head.bias))
-    return model.eval()
+class _Heads:
+    """The linear head and a hidden layer beside it, each fitted without a fold, added as log-probabilities are averaged."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.wides: dict[int | None, Wide] = {}
+        linear, wide = ground.teacher_held_logits(), np.zeros((len(ground.held), ground.classes), np.float32)
+        for fold in ground.evaluated:
+            mine = ground.folds[ground.held] == fold
+            fitted = self._wide(fold)
+            with torch.inference_mode():
+                wide[mine] = fitted(torch.from_numpy(ground.vectors[ground.held[mine]])).numpy()
+        gold = ground.gold[ground.held]
+        self.scales = [0.5 / fit_temperature(one, gold) for one in (linear, wide)]
+        both = linear * self.scales[0] + wide * self.scales[1]
+        self.useful = nll(both / fit_temperature(both, gold), gold) < nll(linear / fit_temperature(linear, gold), gold)
+        self.held = both.astype(np.float32) if self.useful else linear
+
+    def _wide(self, fold: int | None) -> Wide:
+        if fold not in self.wides:
+            self.ground.say("encoder", "fitting a head with a hidden layer")
+            rows = self.ground.rows_without(fold)
+            self.wides[fold] = fit_wide(self.ground.vectors[rows], self.ground.onehot(rows), WideConfig(), self.ground.seed, self.ground.stop)
+        return self.wides[fold]
+
+    def put_on(self, encoder: Classifier, fold: int | None) -> Classifier:
+        """A copy of the encoder with the heads that never saw `fold`."""
+        model = copy.deepcopy(encoder)
+        linear = self.ground.teacher_head(frozenset() if fold is None else frozenset({fold}))
+        model.head = torch.nn.Linear(encoder.head.in_features, self.ground.classes)
+        model.wide = copy.deepcopy(self._wide(fold)) if self.useful else None
+        with torch.no_grad():
+            model.head.weight.copy_(torch.from_numpy(linear.weight.T))
+            model.head.bias.copy_(torch.from_numpy(linear.bias))
+            if model.wide is not None:
+                for module, scale in ((model.head, self.scales[0]), (model.wide.down, self.scales[1])):
+                    module.weight.mul_(scale)
+                    module.bias.mul_(scale)
+        return model.eval()
 
 
-def _tune(ground: Ground, encoder: Classifier, states: _States, fold: int | None) -> Classifier:
-    left_out = frozenset() if fold is None else frozenset({fold})
-    model = _with_head(encoder, ground.teacher_head(left_out), ground.classes)
+def _tune(ground: Ground, heads: _Heads, encoder: Classifier, states: _States, fold: int | None) -> Classifier:
+    model = heads.put_on(encoder, fold)
+    top = [*model.head.parameters(), *(model.wide.parameters() if model.wide is not None else ())]
     model.requires_grad_(False)
-    model.layers[states.first:].requires_grad_(True)
-    model.head.requires_grad_(True)
+    for parameter in [*model.layers[states.first:].parameters(), *top]:
+        parameter.requires_grad_(True)
     rows = ground.rows_without(fold)
     soft = torch.from_numpy(ground.targets(fold)[: len(rows)])
-    train(model, list(model.head.parameters()), lambda some: soft_cross_entropy.loss(states.forward(model, rows[some]), soft[some]),
+    train(model, top, lambda some: soft_cross_entropy.loss(states.forward(model, rows[some]), soft[some]),
           states.lengths[rows], _LOOP, ground.seed, ground.stop,
           lambda share, loss: ground.say("encoder", f"tuning the top layers, loss {loss:.2f}", share))
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -83,7 +84,8 @@ def _fit(ground: Ground, pieces: Pieces, vectors: np.ndarray, fold: int | None) 
         model.head.weight.copy_(torch.from_numpy(head.weight.T))
         model.head.bias.copy_(torch.from_numpy(head.bias))
     target = torch.from_numpy(soft)
+    loop = replace(_LOOP, seconds=None if ground.seconds is None else 0.8 * ground.seconds / (len(ground.evaluated) + 1))
     train(model, list(model.head.parameters()), lambda some: soft_cross_entropy.loss(model(*_flat([contents[i] for i in some])), target[some]),
-          np.array([len(ids) for ids in contents]), _LOOP, ground.seed, ground.stop,
+          np.array([len(ids) for ids in contents]), loop, ground.seed, ground.stop,
           lambda share, loss: ground.say("static", f"training, loss {loss:.2f}", share))
     return model

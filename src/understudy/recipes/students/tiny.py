@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -71,10 +72,10 @@ def _logits(model: Classifier, rows: Sequence[Sequence[int]]) -> np.ndarray:
     return _run(model, rows, model)
 
 
-def _scaled(loop: LoopConfig, count: int) -> LoopConfig:
-    from dataclasses import replace
-
-    return replace(loop, epochs=max(1.0, loop.epochs * min(1.0, _FAST / count)))
+def _scaled(loop: LoopConfig, count: int, ground: Ground, share: float) -> LoopConfig:
+    """The loop for `count` rows; with a time budget it may take its share of the time that one model has."""
+    seconds = None if ground.seconds is None else ground.seconds * share / (len(ground.evaluated) + 1)
+    return replace(loop, epochs=max(1.0, loop.epochs * min(1.0, _FAST / count)), seconds=seconds)
 
 
 def _fit(ground: Ground, pieces: Pieces, config: TinyConfig, fold: int | None) -> Classifier:
@@ -91,7 +92,7 @@ def _fit(ground: Ground, pieces: Pieces, config: TinyConfig, fold: int | None) -
         model.head.weight.copy_(torch.from_numpy(head.weight.T))
         model.head.bias.copy_(torch.from_numpy(head.bias))
     train(model, list(model.head.parameters()), lambda some: soft_cross_entropy.loss(model(*padded([ids[i] for i in some], 0)), soft[some]),
-          lengths, _scaled(_ANSWER, len(rows)), ground.seed, ground.stop,
+          lengths, _scaled(_ANSWER, len(rows), ground, 0.5), ground.seed, ground.stop,
           lambda share, loss: ground.say("tiny", f"learning the answers, loss {loss:.2f}", share))
     return model
 
@@ -109,6 +110,6 @@ def _teach_pooling(ground: Ground, model: Classifier, rows: np.ndarray, ids: lis
         return cosine.loss(turn(model.pooled(model.states(tokens, mask, len(model.layers)), mask)), wanted[some])
 
     model.head.requires_grad_(False)
-    train(both, list(turn.parameters()), loss, lengths, _scaled(_POOL, len(rows)), ground.seed, ground.stop,
+    train(both, list(turn.parameters()), loss, lengths, _scaled(_POOL, len(rows), ground, 0.35), ground.seed, ground.stop,
           lambda share, value: ground.say("tiny", f"learning what the teacher sees, distance {value:.2f}", share))
     model.head.requires_grad_(True)

@@ -1,0 +1,155 @@
+"""The one decoder that we train from scratch: the Llama shape, with tensors named as Hugging Face names them.
+
+RMSNorm before every block, rotary positions, grouped queries, SwiGLU, tied embeddings, no biases (Touvron et al. 2023,
+arXiv 2302.13971). `state_dict()` of a Decoder is a `LlamaForCausalLM` checkpoint as it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """The size of a decoder; `context` is the longest sequence in tokens."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    hidden: int
+    context: int
+    theta: float = 10_000.0
+    eps: float = 1e-5
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a decoder of this shape learns."""
+        head = self.width // self.heads
+        attention = self.width * head * (2 * self.heads + 2 * self.kv_heads)
+        return self.vocabulary * self.width + self.layers * (attention + 3 * self.width * self.hidden + 2 * self.width) + self.width
+
+
+class _Attention(nn.Module):
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head = shape.heads, shape.kv_heads, shape.width // shape.heads
+        self.q_proj = nn.Linear(shape.width, shape.heads * self.head, bias=False)
+        self.k_proj = nn.Linear(shape.width, shape.kv_heads * self.head, bias=False)
+        self.v_proj = nn.Linear(shape.width, shape.kv_heads * self.head, bias=False)
+        self.o_proj = nn.Linear(shape.heads * self.head, shape.width, bias=False)
+
+    def forward(self, h: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
+        batch, tokens, _ = h.shape
+        q = rotated(self.q_proj(h).view(batch, tokens, self.heads, self.head).transpose(1, 2), turn)
+        k = rotated(self.k_proj(h).view(batch, tokens, self.kv_heads, self.head).transpose(1, 2), turn)
+        v = self.v_proj(h).view(batch, tokens, self.kv_heads, self.head).transpose(1, 2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, tokens, -1))
+
+
+class _Mlp(nn.Module):
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.up_proj = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.down_proj = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
+
+
+class _Layer(nn.Module):
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.self_attn = _Attention(shape)
+        self.mlp = _Mlp(shape)
+        self.input_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
+        self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
+
+    def forward(self, h: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
+        h = h + self.self_attn(self.input_layernorm(h), turn, mask)
+        return h + self.mlp(self.post_attention_layernorm(h))
+
+
+class _Body(nn.Module):
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
+        self.layers: Any = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, eps=shape.eps)
+
+
+class Decoder(nn.Module):
+    """`forward(ids, segments)` gives hidden states (batch, tokens, width); `logits(h)` scores the vocabulary."""
+
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.model = _Body(shape)
+        self.dropout = 0.0
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                deep = name.endswith(("o_proj.weight", "down_proj.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * shape.layers) ** 0.5 if deep else 0.02)
+
+    def forward(self, ids: torch.Tensor, segments: torch.Tensor | None = None) -> torch.Tensor:
+        """Hidden states of ids (batch, tokens). `segments` (batch, tokens) int keeps packed documents apart: a token sees the
+        earlier tokens of its own segment only, and positions start at 0 in each. None: every row is one document."""
+        mask, positions = None, torch.arange(ids.shape[1], device=ids.device)[None]
+        if segments is not None:
+            mask = apart(segments)
+            positions = positions - first_of(segments)
+        h = F.dropout(self.model.embed_tokens(ids), self.dropout, self.training)
+        turn = angles(positions, self.shape.width // self.shape.heads, self.shape.theta)
+        for layer in self.model.layers:
+            h = F.dropout(layer(h, turn, mask), self.dropout, self.training) if self.dropout else layer(h, turn, mask)
+        return self.model.norm(h)
+
+    def logits(self, h: torch.Tensor) -> torch.Tensor:
+        """Scores (…, vocabulary) of the next token, with the tied embedding."""
+        return F.linear(h, self.model.embed_tokens.weight)
+
+
+def apart(segments: torch.Tensor) -> torch.Tensor:
+    """(batch, 1, tokens, tokens) bool: may the row's token look at the column's token?"""
+    same = segments[:, :, None] == segments[:, None, :]
+    return (same & torch.ones(same.shape[-2:], dtype=torch.bool, device=segments.device).tril())[:, None]
+
+
+def first_of(segments: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens): where the segment of each token begins."""
+    place = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return torch.where(begins, place, 0).cummax(1).values
+
+
+def angles(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines (rows, 1, tokens, head) of rotary positions, halves side by side as in Hugging Face's Llama."""
+    rates = theta ** (-torch.arange(0, head, 2, dtype=torch.float32, device=positions.device) / head)
+    turn = positions[:, None, :, None].float() * rates
+    turn = torch.cat([turn, turn], -1)
+    return turn.cos(), turn.sin()
+
+
+def rotated(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """x (batch, heads, tokens, head) turned by its positions."""
+    cos, sin = turn
+    left, right = x.chunk(2, -1)
+    return x * cos + torch.cat([-right, left], -1) * sin
+
+
+def hub_config(shape: DecoderShape, *, bos: int, eos: int, pad: int) -> dict[str, Any]:
+    """config.json of a LlamaForCausalLM with this shape."""
+    return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": shape.vocabulary, "hidden_size": shape.width,
+            "intermediate_size": shape.hidden, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads, "head_dim": shape.width // shape.heads, "max_position_embeddings": shape.context,
+            "rope_theta": shape.theta, "rms_norm_eps": shape.eps, "hidden_act": "silu", "tie_word_embeddings": True, "bos_token_id": bos,
+            "eos_token_id": eos, "pad_token_id": pad, "attention_bias": False, "mlp_bias": False, "torch_dtype": "float32"}

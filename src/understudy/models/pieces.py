@@ -1,0 +1,41 @@
+"""A byte-level BPE learned from the user's own text: every string has ids, and every id list gives its string back.
+
+Pieces are split by the pattern of GPT-2, which llama.cpp knows by that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+PAD, BOS, EOS, SEP = "<|pad|>", "<|begin|>", "<|end|>", "<|answer|>"
+SPECIALS = (PAD, BOS, EOS, SEP)
+
+
+def learn_pieces(texts: Iterable[str], count: int, extra: Sequence[str] = ()) -> Tokenizer:
+    """A tokenizer of at most `count` pieces: 4 specials, 256 bytes, and merges by frequency. `extra` specials follow the four."""
+    tokenizer = Tokenizer(models.BPE(unk_token=None, fuse_unk=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=count, special_tokens=[_special(name) for name in (*SPECIALS, *extra)], min_frequency=2,
+                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text; the name of a special in a text is text."""
+    tokenizer.encode_special_tokens = True
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def special_id(tokenizer: Tokenizer, name: str) -> int:
+    """The id of one of the specials."""
+    number = tokenizer.token_to_id(name)
+    assert number is not None, f"learn_pieces puts {name} in"
+    return number
+
+
+def _special(name: str) -> AddedToken:
+    return AddedToken(name, special=True, normalized=False)

@@ -1,0 +1,50 @@
+"""Every dial of `understudy train` for the tasks that write text. The flags and the reference page are derived from this class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...models.decoder import DecoderShape
+from ..config import dial
+
+TASKS = ("translate", "summarize", "generate", "lm", "chat")
+
+
+@dataclass(frozen=True)
+class Size:
+    """One setting of the dial: the decoder's shape without its vocabulary, and how many pieces to learn."""
+
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    hidden: int
+    pieces: int
+
+    def shape(self, vocabulary: int, context: int) -> DecoderShape:
+        """The decoder for a vocabulary of that many pieces."""
+        return DecoderShape(vocabulary, self.width, self.layers, self.heads, self.kv_heads, self.hidden, context)
+
+
+SIZES = {"tiny": Size(128, 4, 4, 4, 384, 2000), "small": Size(192, 6, 6, 6, 512, 4000), "base": Size(256, 6, 8, 8, 768, 6000),
+         "large": Size(384, 8, 12, 12, 1024, 8000)}
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How a writing model is made. Sizes are bytes, times seconds, shares 0–1."""
+
+    size: str = dial("base", "The one dial: tiny (1M parameters), small (3M), base (6M) or large (16M).", choices=tuple(SIZES))
+    source: str | None = dial(None, "The column that goes in (or its language); found by name when not given.", metavar="NAME")
+    target: str | None = dial(None, "The column that comes out (or its language); found by name when not given.", metavar="NAME")
+    test: str | None = dial(None, "A file of pairs that nothing is tuned on; otherwise a stable share of the data is kept back.", metavar="FILE")
+    test_share: float = dial(0.05, "Share of the data kept back for the receipt when no test file is given.")
+    encoding: str | None = dial(None, "The data file's encoding; detected when not given.", metavar="NAME")
+    on_bad_row: str = dial("fail", "What to do with a row that cannot be used: fail, or skip and count it.", choices=("fail", "skip"))
+    pieces: int | None = dial(None, "Pieces of the vocabulary, 1,000 to 16,000; by size when not given.", metavar="N")
+    context: int = dial(512, "Longest sequence in tokens, prompt and answer together.", metavar="N")
+    epochs: float = dial(20.0, "Passes over the data, unless the time budget ends the run earlier.")
+    time_budget: float | None = dial(1800.0, "Seconds that training may take, e.g. 30m; the schedule ends with it.", metavar="SECONDS")
+    precision: str = dial("q8_0", "The weights of the shipped model.", choices=("f16", "q8_0", "q4_0", "q4_k_m"))
+    seed: int = dial(0, "Same seed, same data, same steps.")
+    threads: int | None = dial(None, "CPU threads for training; all cores when not given.")

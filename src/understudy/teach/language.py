@@ -1,0 +1,187 @@
+"""Training a decoder on token sequences: a schedule that ends with the time budget, and a state that survives kill -9.
+
+Matrices inside the layers are trained by Muon (Jordan et al. 2024; scaled to AdamW's step as in arXiv 2502.16982), the embedding
+and the norms by AdamW. The rate rises, stays, and falls to zero over the last part of the run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..models.decoder import Decoder
+from .sequences import Batch, Sequences, epoch
+
+_ROWS = 8192
+"""Hidden states scored against the vocabulary at once: bounds the memory of the logits."""
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """How a decoder is trained. `seconds` ends the run early; `epochs` ends it in any case."""
+
+    epochs: float = 10.0
+    seconds: float | None = None
+    tokens: int = 4096
+    """Tokens in a batch."""
+    rate: float = 4e-3
+    embedding_rate: float = 4e-3
+    decay: float = 0.05
+    warm_up: float = 0.02
+    cool_down: float = 0.5
+    clip: float = 1.0
+    dropout: float = 0.0
+    smoothing: float = 0.0
+    save_every: float = 60.0
+    """Seconds between saved states."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: share done 0–1, steps, mean loss in nats per predicted token since the last report, tokens per second,
+    seconds left."""
+
+    share: float
+    step: int
+    loss: float
+    rate: float
+    left: float
+
+
+@dataclass
+class _State:
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    elapsed: float = 0.0
+
+
+def train_language(model: Decoder, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
+                   key: str = "", stop: Callable[[], bool] = lambda: False,
+                   progress: Callable[[Progress], None] = lambda now: None) -> Progress:
+    """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses."""
+    optimisers = _optimisers(model, config)
+    now = _restore(state, key, model, optimisers) or _State()
+    model.dropout = config.dropout
+    total = max(1, round(config.epochs * _batches(sequences, config, model.shape.context, seed)))
+    began, before, saved = monotonic(), now.elapsed, monotonic()
+    window: deque[tuple[float, int, float]] = deque(maxlen=50)
+    last = Progress(0.0, now.step, float("nan"), 0.0, 0.0)
+    model.train()
+    done = now.step >= total
+    while not done:
+        for place, batch in enumerate(epoch(sequences, config.tokens, model.shape.context, np.random.default_rng([seed, now.epoch]))):
+            if place < now.position:
+                continue
+            now.elapsed = before + monotonic() - began
+            share = _share(now, total, config)
+            done = share >= 1.0 or stop()
+            if done:
+                break
+            torch.manual_seed(seed * 1_000_003 + now.step)
+            window.append((_step(model, batch, optimisers, config, share), batch.tokens, monotonic()))
+            now.step += 1
+            now.position = place + 1
+            if now.step % 10 == 0:
+                last = _report(now, share, window)
+                progress(last)
+            if state is not None and monotonic() - saved > config.save_every:
+                _save(state, key, model, optimisers, now)
+                saved = monotonic()
+        else:
+            now.epoch, now.position = now.epoch + 1, 0
+    model.eval()
+    model.dropout = 0.0
+    if state is not None:
+        _save(state, key, model, optimisers, now)
+    return last
+
+
+def loss_of(model: Decoder, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+    """Mean cross-entropy in nats over the wanted tokens."""
+    h = model(batch.ids, batch.segments)
+    h = h.reshape(-1, h.shape[-1])[batch.at]
+    parts = [F.cross_entropy(model.logits(some), wanted, reduction="sum", label_smoothing=smoothing)
+             for some, wanted in zip(h.split(_ROWS), batch.next.split(_ROWS), strict=True)]
+    return torch.stack(parts).sum() / len(batch.next)
+
+
+def evaluate(model: Decoder, sequences: Sequences, tokens: int = 8192) -> float:
+    """Mean nats per wanted token, without training."""
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for batch in epoch(sequences, tokens, model.shape.context, np.random.default_rng(0)):
+            total += float(loss_of(model, batch)) * len(batch.next)
+            count += len(batch.next)
+    return total / max(1, count)
+
+
+def _optimisers(model: Decoder, config: LanguageConfig) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and p.requires_grad]
+    others = [p for name, p in model.named_parameters() if (p.ndim != 2 or "embed" in name) and p.requires_grad]
+    return [torch.optim.Muon(matrices, lr=config.rate, weight_decay=config.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=config.embedding_rate, weight_decay=0.0, betas=(0.9, 0.98))]
+
+
+def _batches(sequences: Sequences, config: LanguageConfig, context: int, seed: int) -> int:
+    return sum(1 for _ in epoch(sequences, config.tokens, context, np.random.default_rng([seed, 0])))
+
+
+def _share(now: _State, total: int, config: LanguageConfig) -> float:
+    by_time = now.elapsed / config.seconds if config.seconds else 0.0
+    return max(now.step / total, by_time)
+
+
+def _step(model: Decoder, batch: Batch, optimisers: list[torch.optim.Optimizer], config: LanguageConfig, share: float) -> float:
+    factor = min(1.0, (share + 1e-4) / config.warm_up, (1 - share) / config.cool_down)
+    for optimiser, rate in zip(optimisers, (config.rate, config.embedding_rate), strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * factor
+        optimiser.zero_grad(set_to_none=True)
+    loss = loss_of(model, batch, config.smoothing)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    for optimiser in optimisers:
+        optimiser.step()
+    return float(loss.detach())
+
+
+def _report(now: _State, share: float, window: deque[tuple[float, int, float]]) -> Progress:
+    first, last = window[0], window[-1]
+    speed = sum(tokens for _, tokens, _ in list(window)[1:]) / max(1e-9, last[2] - first[2])
+    return Progress(share, now.step, float(np.mean([loss for loss, _, _ in window])), speed, now.elapsed * (1 - share) / max(share, 1e-6))
+
+
+def _save(path: Path, key: str, model: Decoder, optimisers: list[torch.optim.Optimizer], now: _State) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({"key": key, "model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers], "now": asdict(now)}, half)
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _restore(path: Path | None, key: str, model: Decoder, optimisers: list[torch.optim.Optimizer]) -> _State | None:
+    """The saved state, or None where there is none of this run: a broken file costs time, not the run."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        kept: dict[str, Any] = torch.load(path, weights_only=True)
+        if kept["key"] != key:
+            return None
+        model.load_state_dict(kept["model"])
+        for optimiser, state in zip(optimisers, kept["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+        return _State(**kept["now"])
+    except Exception:
+        return None

@@ -1,0 +1,145 @@
+"""Token sequences as training batches: pairs grouped by length, long texts packed; nothing sees across a border.
+
+A sequence is ids (n,) with a mask of the positions whose token is to be predicted: all of a text, the target side of a pair,
+the assistant's turns of a conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+PAD_SEGMENT = -1
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """n token sequences end to end: `ids` (total,) int32, `wanted` (total,) bool, and where each starts, (n + 1,)."""
+
+    ids: np.ndarray
+    wanted: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, (n,)."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`ids` (rows, tokens) int64; `segments` the same shape or None where every row is one sequence; `at` flat positions whose
+    hidden state predicts a wanted token, and `next` those tokens."""
+
+    ids: torch.Tensor
+    segments: torch.Tensor | None
+    at: torch.Tensor
+    next: torch.Tensor
+    tokens: int
+
+
+def sequences_of(parts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sequences:
+    """From (context, answer) token lists: the answer is predicted, the context only read. An empty context predicts all."""
+    ids = np.fromiter((token for context, answer in parts for token in (*context, *answer)), np.int32)
+    lengths = np.array([len(context) + len(answer) for context, answer in parts], np.int64)
+    wanted = np.ones(len(ids), bool)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    for start, (context, _) in zip(starts, parts, strict=False):
+        wanted[start:start + max(1, len(context))] = False
+    return Sequences(ids, wanted, starts)
+
+
+def cut(sequences: Sequences, context: int) -> Sequences:
+    """Sequences longer than `context` split into several; each piece after the first begins with its predecessor's last token."""
+    if not len(sequences) or int(sequences.lengths.max()) <= context:
+        return sequences
+    ids, wanted, lengths = [], [], []
+    for start, end in zip(sequences.starts[:-1], sequences.starts[1:], strict=True):
+        at = int(start)
+        while at < end:
+            stop = min(at + context, int(end))
+            flags = sequences.wanted[at:stop].copy()
+            flags[:1] = False
+            ids.append(sequences.ids[at:stop])
+            wanted.append(flags)
+            lengths.append(stop - at)
+            at = stop if stop == end else stop - 1
+    return Sequences(np.concatenate(ids), np.concatenate(wanted), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def epoch(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Every sequence once, in batches of about `tokens` tokens and in random order.
+
+    Short sequences are grouped by length, one to a row, because causal attention without a mask over rows of one length is
+    several times cheaper than a masked square; where lengths differ too much for that they are packed side by side.
+    """
+    lengths = sequences.lengths
+    if not len(lengths):
+        return
+    packed = float(np.quantile(lengths, 0.9)) * 2 > context
+    rows = _packed(lengths, context, rng) if packed else _by_length(lengths, rng)
+    groups = _grouped(rows, [int(lengths[row].sum()) if packed else int(lengths[row].max()) for row in rows], tokens, packed)
+    for index in rng.permutation(len(groups)):
+        yield _batch(sequences, groups[index], packed)
+
+
+def _by_length(lengths: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    order = rng.permutation(len(lengths))
+    order = order[np.argsort(lengths[order], kind="stable")]
+    return [order[i:i + 1] for i in range(len(order))]
+
+
+def _packed(lengths: np.ndarray, context: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """First fit in random order over a few open rows."""
+    done: list[list[int]] = []
+    open_: list[tuple[int, list[int]]] = []
+    for index in rng.permutation(len(lengths)):
+        size = int(lengths[index])
+        for place, (used, row) in enumerate(open_):
+            if used + size <= context:
+                row.append(int(index))
+                open_[place] = (used + size, row)
+                break
+        else:
+            open_.append((size, [int(index)]))
+            if len(open_) > 16:
+                done.append(open_.pop(int(np.argmax([used for used, _ in open_])))[1])
+    return [np.array(row) for row in (*done, *(row for _, row in open_))]
+
+
+def _grouped(rows: list[np.ndarray], sizes: list[int], tokens: int, packed: bool) -> list[list[np.ndarray]]:
+    groups: list[list[np.ndarray]] = [[]]
+    longest = 0
+    for row, size in zip(rows, sizes, strict=True):
+        longest = max(longest, size)
+        if groups[-1] and longest * (len(groups[-1]) + 1) > tokens:
+            groups.append([])
+            longest = size
+        groups[-1].append(row)
+    return groups
+
+
+def _batch(sequences: Sequences, rows: list[np.ndarray], packed: bool) -> Batch:
+    sizes = [int(sequences.lengths[row].sum()) for row in rows]
+    longest = max(sizes)
+    ids = np.zeros((len(rows), longest), np.int64)
+    segments = np.full((len(rows), longest), PAD_SEGMENT, np.int64)
+    wanted = np.zeros((len(rows), longest), bool)
+    for place, row in enumerate(rows):
+        at = 0
+        for number, index in enumerate(row):
+            start, end = int(sequences.starts[index]), int(sequences.starts[index + 1])
+            size = end - start
+            ids[place, at:at + size] = sequences.ids[start:end]
+            wanted[place, at:at + size] = sequences.wanted[start:end]
+            segments[place, at:at + size] = number
+            at += size
+    flat = np.flatnonzero(wanted.reshape(-1))
+    return Batch(torch.from_numpy(ids), torch.from_numpy(segments) if packed else None, torch.from_numpy(flat - 1),
+                 torch.from_numpy(ids.reshape(-1)[flat]), sum(sizes))
