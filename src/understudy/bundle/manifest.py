@@ -147,12 +147,13 @@ def _check_format(body: Any, where: str) -> None:
 
 def _parse(fields: Fields, where: str) -> Manifest:
     fields.take("kind")
+    task = fields.string("task", 32, SLUG)
     manifest = Manifest(
         format=fields.integer("format", 1, FORMAT_VERSION),
-        task=fields.string("task", 32, SLUG),
+        task=task,
         name=_name(fields),
         version=fields.string("version", 64, _VERSION),
-        labels=_labels(fields),
+        labels=_labels(fields, task),
         descriptions=_descriptions(fields),
         rungs=_rungs(fields),
         certificate=fields.optional("certificate", fields.plain_mapping),
@@ -177,7 +178,7 @@ def _name(fields: Fields) -> str:
     return name
 
 
-def _labels(fields: Fields) -> tuple[str, ...]:
+def _labels(fields: Fields, task: str) -> tuple[str, ...]:
     values, what = fields.items("labels", MAX_LABELS)
     seen: set[str] = set()
     for index, label in enumerate(values):
@@ -187,7 +188,7 @@ def _labels(fields: Fields) -> tuple[str, ...]:
         if label in seen:
             raise BundleError(f"{what} has {shown(label)} twice")
         seen.add(label)
-    if len(values) < 2:
+    if task == "classify" and len(values) < 2:
         raise BundleError(f"{what} has {len(values)} entries; a classifier needs 2")
     return tuple(values)
 

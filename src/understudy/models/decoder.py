@@ -6,12 +6,16 @@ arXiv 2302.13971). `state_dict()` of a Decoder is a `LlamaForCausalLM` checkpoin
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from .pieces import BOS, EOS, PAD
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,18 @@ def hub_config(shape: DecoderShape, *, bos: int, eos: int, pad: int) -> dict[str
             "num_key_value_heads": shape.kv_heads, "head_dim": shape.width // shape.heads, "max_position_embeddings": shape.context,
             "rope_theta": shape.theta, "rms_norm_eps": shape.eps, "hidden_act": "silu", "tie_word_embeddings": True, "bos_token_id": bos,
             "eos_token_id": eos, "pad_token_id": pad, "attention_bias": False, "mlp_bias": False, "torch_dtype": "float32"}
+
+
+def save_hub(model: Decoder, tokenizer_json: str, folder: Path, *, bos: int, eos: int, pad: int) -> None:
+    """A Hugging Face folder of the decoder: config, weights and tokenizer, as `AutoModelForCausalLM` opens it."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = hub_config(model.shape, bos=bos, eos=eos, pad=pad)
+    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad}) + "\n", encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.shape.context, "clean_up_tokenization_spaces": False,
+             "bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
@@ -17,16 +11,17 @@ from typing import Any
 
 from .._version import __version__
 from ..bundle import Manifest, Rung, check_target, write_bundle
-from ..errors import GateError, TeacherError, UsageError, missing_extra
+from ..errors import GateError, TeacherError
 from ..proof.certify import Certificate, certificate_key
 from ..proof.gate import check_gate, parse_gate, raise_if_failed
 from ..proof.receipt import Receipt
 from ..run.answer import Understudy, load
 from .cascade import certified, join, mixes, needed
-from .config import TrainConfig
+from .config import TrainConfig, with_dials
 from .events import Event, Listener, silent
 from .finish import checks_of, finish, measure_rungs, receipt_of
 from .ground import Ground
+from .guarded import interruptible, need_training, one_machine
 from .prepare import Prepared, prepare
 from .student import Student
 from .teacher import Signal, hear
@@ -52,12 +47,12 @@ def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = Non
     Raises UnderstudyError: DataError and UsageError for what came in, GateError when a gate or a budget is not met (nothing
     is written then). Ctrl-C ends training early, with the best so far; a second one ends at once.
     """
-    _need_extra()
-    config = _with(config or TrainConfig(), dials)
+    need_training()
+    config = with_dials(config or TrainConfig(), dials)
     rules = parse_gate(config.gate) if config.gate else []
     check_target(out)
     started = monotonic()
-    with _one_machine(config), _interruptible() as stop:
+    with one_machine(config.threads, config.seed), interruptible() as stop:
         prepared = prepare(data, config)
         for line in prepared.lines:
             listen(Event("read", line))
@@ -80,61 +75,6 @@ def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = Non
             manifest = finish(Path(out), final, receipt, checks_of(final, prepared))
     notes = [*prepared.lines, *lines]
     return TrainResult(Path(out), manifest, receipt, notes, monotonic() - started)
-
-
-def _with(config: TrainConfig, dials: dict[str, Any]) -> TrainConfig:
-    known = [dial.name for dial in fields(TrainConfig)]
-    for name in dials:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            raise UsageError(f"train has no dial '{name}'", hint=f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")
-    return replace(config, **dials)
-
-
-def _need_extra() -> None:
-    # Threads that spin while they wait starve each other wherever something else runs too: 10 times slower, seen on 2 cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        import scipy
-        import torch
-        import transformers  # noqa: F401
-    except ImportError:
-        raise missing_extra("training", "train") from None
-    del scipy, torch
-
-
-@contextmanager
-def _one_machine(config: TrainConfig) -> Iterator[None]:
-    """Same seed, same machine, same bytes: a fixed number of threads and torch's deterministic kernels."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or os.cpu_count() or 1)
-    torch.manual_seed(config.seed)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _interruptible() -> Iterator:
-    """Gives a function that says whether Ctrl-C was pressed; a second press raises KeyboardInterrupt as usual."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def once(number, frame) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, once)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _teacher(prepared: Prepared, config: TrainConfig, listen: Listener, stop) -> Signal:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from ..errors import UsageError
+
+Dials = TypeVar("Dials", bound=Any)
 
 
 def dial(default: Any, text: str, *, metavar: str | None = None, choices: tuple[str, ...] = ()) -> Any:
@@ -35,3 +40,13 @@ class TrainConfig:
     gate: str | None = dial(None, "Refuse to write a bundle that misses this, e.g. 'accuracy>=0.9,size<=5MB'.", metavar="RULES")
     seed: int = dial(0, "Same seed, same machine, same bytes.")
     threads: int | None = dial(None, "CPU threads for training; all cores when not given.")
+
+
+def with_dials(config: Dials, dials: dict[str, Any]) -> Dials:
+    """The config with some dials set by name. Raises UsageError for a name that is no dial."""
+    known = [one.name for one in fields(config)]
+    for name in dials:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            raise UsageError(f"train has no dial '{name}'", hint=f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}")
+    return replace(config, **dials)

@@ -44,14 +44,14 @@ class Batch:
     tokens: int
 
 
-def sequences_of(parts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Sequences:
-    """From (context, answer) token lists: the answer is predicted, the context only read. An empty context predicts all."""
-    ids = np.fromiter((token for context, answer in parts for token in (*context, *answer)), np.int32)
-    lengths = np.array([len(context) + len(answer) for context, answer in parts], np.int64)
-    wanted = np.ones(len(ids), bool)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    for start, (context, _) in zip(starts, parts, strict=False):
-        wanted[start:start + max(1, len(context))] = False
+def sequences_of(parts: Sequence[Sequence[tuple[Sequence[int], bool]]]) -> Sequences:
+    """From sequences given as stretches of ids, each with whether it is to be predicted. A first token never is: nothing precedes it."""
+    ids = np.fromiter((token for stretches in parts for stretch, _ in stretches for token in stretch), np.int32)
+    flags = [np.full(len(stretch), wanted) for stretches in parts for stretch, wanted in stretches]
+    wanted = np.concatenate([*flags, np.zeros(0, bool)])
+    lengths = np.array([sum(len(stretch) for stretch, _ in stretches) for stretches in parts], np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    wanted[starts[:-1][lengths > 0]] = False
     return Sequences(ids, wanted, starts)
 
 

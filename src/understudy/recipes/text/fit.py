@@ -66,9 +66,10 @@ def encoded(pairs: Sequence[Pair], tokenizer: Tokenizer, context: int) -> Sequen
     begin, end, mark = (special_id(tokenizer, name) for name in (BOS, EOS, SEP))
     sources = encode(tokenizer, [pair.source for pair in pairs])
     targets = encode(tokenizer, [pair.target for pair in pairs])
-    parts = [([begin, *source, mark] if source else [begin], [*target, end]) for source, target in zip(sources, targets, strict=True)]
+    parts = [[([begin, *source, mark] if source else [begin], False), ([*target, end], True)]
+             for source, target in zip(sources, targets, strict=True)]
     if any(sources):
-        return sequences_of([one for one in parts if len(one[0]) + len(one[1]) <= context])
+        return sequences_of([one for one in parts if sum(len(stretch) for stretch, _ in one) <= context])
     return cut(sequences_of(parts), context)
 
 

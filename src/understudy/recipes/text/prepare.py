@@ -1,0 +1,150 @@
+"""From files to clean, split pairs: for plain text a pair has an empty source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, UsageError
+from ...tasks.reading.pairs import Pair, PairSet, read_pairs, share_of
+from .config import TASKS, TextConfig
+
+_BLOCK = 4000
+"""Characters of plain text that stay together in one split."""
+_MOST = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """Training and test pairs, what a person should read, and where it came from. Test pairs have every reference of a source."""
+
+    train: list[Pair]
+    test: list[Pair]
+    lines: list[str]
+    provenance: dict[str, Any]
+
+
+def prepare(data: Sequence[str | Path], task: str, config: TextConfig) -> PreparedText:
+    """Reads, cleans and splits. Raises DataError or UsageError naming file, line and a way out."""
+    _check(data, task, config)
+    return _plain(data, config) if task == "lm" else _paired(data, config)
+
+
+def _check(data: Sequence[str | Path], task: str, config: TextConfig) -> None:
+    if task not in TASKS:
+        raise UsageError(f"the task is {task!r}", hint=f"one of classify, {', '.join(TASKS)}")
+    if not data:
+        raise UsageError("no data file is named")
+    if len(data) > 1 and task != "lm":
+        raise UsageError(f"{len(data)} data files are named, and {task} takes one", hint="put the pairs into one file")
+    if not 0 < config.test_share < 0.9:
+        raise UsageError(f"test_share is {config.test_share}, which is not between 0 and 0.9")
+    if config.pieces is not None and not 300 <= config.pieces <= 64_000:
+        raise UsageError(f"pieces is {config.pieces}", hint="from 300 to 64,000; 1,000 to 16,000 are usual")
+    if not 16 <= config.context <= 32_768:
+        raise UsageError(f"context is {config.context}", hint="from 16 to 32,768 tokens")
+    if config.epochs <= 0 or (config.time_budget is not None and config.time_budget <= 0):
+        raise UsageError("epochs and time_budget are above zero")
+
+
+def _paired(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
+    whole = _read(data[0], config)
+    lines = whole.report.lines()
+    given = _read(config.test, config) if config.test else None
+    if given:
+        lines += given.report.lines()
+    distinct = list(dict.fromkeys((pair.source, pair.references) for pair in whole.pairs))
+    if len(distinct) < len(whole.pairs):
+        lines.append(f"removed {len(whole.pairs) - len(distinct):,} pairs that came before")
+    pairs = [Pair(source, targets[0], 0, targets[1:]) for source, targets in distinct]
+    if given:
+        known = {_folded(pair.source) for pair in given.pairs}
+        train = [pair for pair in pairs if _folded(pair.source) not in known]
+        if len(train) < len(pairs):
+            lines.append(f"removed {len(pairs) - len(train):,} training pairs whose source is in the test data")
+        test = given.pairs
+    else:
+        train = [pair for pair in pairs if share_of(pair.source) >= config.test_share]
+        test = [pair for pair in pairs if share_of(pair.source) < config.test_share]
+    test = grouped(test)
+    if len(train) < 10 or not test:
+        raise DataError(f"{data[0]}: {len(train):,} pairs are left to train on and {len(test):,} to test on", hint="bring more pairs, or --test FILE")
+    lines.append(f"{len(train):,} pairs to train on, {len(test):,} sources to test on")
+    provenance = {"data": {"file": Path(data[0]).name, "sha256": whole.report.sha256, "rows": whole.report.rows, "train": len(train),
+                           "test": len(test), "source": whole.report.text_column, "target": whole.report.label_column}}
+    return PreparedText(train, test, lines, provenance)
+
+
+def _read(path: str | Path, config: TextConfig) -> PairSet:
+    return read_pairs(path, source=config.source, target=config.target, encoding=config.encoding, on_bad_row=config.on_bad_row)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def grouped(pairs: Sequence[Pair]) -> list[Pair]:
+    """One pair per source, with every target of that source as a reference."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        found.setdefault(pair.source, []).extend(pair.references)
+    return [Pair(source, targets[0], 0, tuple(dict.fromkeys(targets[1:]))) for source, targets in found.items()]
+
+
+def _plain(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
+    train: list[Pair] = []
+    test: list[Pair] = []
+    digest, size = sha256(), 0
+    for path in data:
+        text, raw = _text_of(path, config.encoding)
+        digest.update(raw)
+        size += len(text)
+        blocks = list(_blocks(text))
+        # The end of each file is the test: neighbouring blocks share names and phrases, so that blocks drawn here and there would flatter.
+        kept = max(1, round(len(blocks) * config.test_share)) if len(blocks) > 1 else 0
+        train += [Pair("", block) for block in blocks[: len(blocks) - kept]]
+        test += [Pair("", block) for block in blocks[len(blocks) - kept:]]
+    if config.test:
+        train, test = train + test, [Pair("", block) for block in _blocks(_text_of(config.test, config.encoding)[0])]
+    if not train or not test:
+        raise DataError(f"{data[0]}: {size:,} characters are too few to train and test a language model on", hint="bring some 10,000 at least")
+    lines = [f"{len(data):,} files, {size:,} characters; {len(train):,} blocks to train on, {len(test):,} to test on"]
+    return PreparedText(train, test, lines, {"data": {"file": Path(data[0]).name, "files": len(data), "sha256": digest.hexdigest(),
+                                                      "characters": size, "train": len(train), "test": len(test)}})
+
+
+def _text_of(path: str | Path, encoding: str | None) -> tuple[str, bytes]:
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
+    if len(raw) > _MOST:
+        raise DataError(f"{path} has {len(raw):,} bytes; plain text is read whole, up to {_MOST:,}", hint="split it")
+    if not raw.strip():
+        raise DataError(f"{path} is empty")
+    if b"\0" in raw[:100_000] and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is not text: it holds NUL bytes")
+    if encoding is None:
+        encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return raw.decode(encoding), raw
+    except (UnicodeDecodeError, LookupError) as problem:
+        raise DataError(f"{path} is not {encoding}: {problem}", hint="name its encoding: --encoding windows-1252") from None
+
+
+def _blocks(text: str) -> list[str]:
+    """Stretches of some 4,000 characters that end at a blank line where there is one."""
+    found, at = [], 0
+    while at < len(text):
+        end = at + _BLOCK
+        if end < len(text):
+            border = max(text.rfind("\n\n", at + _BLOCK // 2, end), text.rfind("\n", at + _BLOCK * 3 // 4, end))
+            end = border + 1 if border > 0 else end
+        block = text[at:end].strip("\n")
+        if block.strip():
+            found.append(block)
+        at = end
+    return found

@@ -1,0 +1,73 @@
+"""Text in, text out, the whole way: data files → checked pairs → pieces → a decoder → GGUF → proof → bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ...bundle import Manifest, check_target
+from ...proof.text_receipt import TextReceipt
+from ..config import with_dials
+from ..events import Event, Listener, silent
+from ..guarded import interruptible, need_training, one_machine
+from .config import TextConfig
+from .finish import prove_and_write, stage
+from .fit import fit
+from .prepare import prepare
+
+_SHARE = 0.95
+"""Share of the time budget that training itself may take; the rest is for packing and proving."""
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """A finished bundle: where it is, its manifest and receipt, what a person should have read, and how long it took."""
+
+    path: Path
+    manifest: Manifest
+    receipt: TextReceipt
+    lines: list[str]
+    seconds: float
+
+
+def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str | Path, config: TextConfig | None = None,
+               listen: Listener = silent, attribution: str | None = None, **dials: Any) -> TextResult:
+    """Trains a small decoder for `task` (translate, summarize, generate, lm) and writes the bundle `out`.
+
+    Dials of TextConfig may be given by name; `attribution` is a sentence about the data for the model card. Raises
+    UnderstudyError. Ctrl-C ends training early, with what was learned so far; an interrupted or killed run goes on from
+    its last saved state when it is started again.
+    """
+    need_training()
+    config = with_dials(config or TextConfig(), dials)
+    files = [data] if isinstance(data, str | Path) else list(data)
+    check_target(out)
+    started = monotonic()
+    with one_machine(config.threads, config.seed), interruptible() as stop:
+        prepared = prepare(files, task, config)
+        for line in prepared.lines:
+            listen(Event("read", line))
+        seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
+        fitted = fit(prepared.train, config, seconds, listen, stop)
+        trained = monotonic() - started
+        told = {key: value for key, value in asdict(config).items() if key not in ("test", "threads")}
+        provenance = {**prepared.provenance, "config": told, **({"attribution": attribution} if attribution else {})}
+        longest = _longest(prepared.train, fitted)
+        with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
+            staged = [stage(fitted, task, config, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
+            manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], prepared.test, prepared.train, trained, fitted, Path(scratch),
+                                                config.seed, listen)
+    return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
+
+
+def _longest(pairs: Sequence, fitted) -> int:
+    """Tokens that an answer may have: twice the longest of a sample of the training answers, 64 at least."""
+    from ...models.pieces import encode
+
+    sample = [pair.target for pair in pairs[:: max(1, len(pairs) // 2000)]]
+    most = max(len(ids) for ids in encode(fitted.tokenizer, sample))
+    return int(min(fitted.model.shape.context, max(64, 2 * most)))

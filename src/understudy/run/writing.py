@@ -1,0 +1,201 @@
+"""A bundle that writes: translate, summarise, text from attributes, continue, chat. llama.cpp decodes in a child process.
+
+Example: `understudy.load("en-de").predict("Where is the station?").text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Self, overload
+
+from ..bundle import Bundle
+from ..bundle.jsonio import strict_json
+from ..errors import BundleError, UsageError
+from ..tasks.sentences import sentences
+from .generate.engine import Engine
+from .generate.results import Completion, Score
+from .generate.sampling import Sampling
+
+SPEC = "generation.json"
+MODEL = "model.gguf"
+FORMS = ("pair", "text", "chat")
+_SLOTS = 4
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How a request becomes token ids. `pair`: begin, source, mark. `text`: begin, text. `chat`: begin, then turns, each with
+    the mark of its role before it and `end` after it."""
+
+    form: str
+    begin: int | None
+    mark: int | None
+    end: int | None
+    roles: dict[str, int]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written. `finish` is 'end', 'stop' or 'length' (cut by a limit); `parts` how many pieces a long text was split into."""
+
+    text: str
+    ids: tuple[int, ...]
+    finish: str
+    prompt_tokens: int
+    tokens: int
+    seconds_first: float
+    tokens_per_second: float
+    parts: int = 1
+
+
+class Writer:
+    """An opened bundle that writes. Close it, or use it in a `with` statement: its worker is a process."""
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = _SLOTS, copy: bool = False) -> None:
+        self.bundle, self.manifest = bundle, bundle.manifest
+        rung = bundle.manifest.rungs[-1]
+        self._folder = rung.path
+        self.prompt = _prompt(bundle, f"{rung.path}/{SPEC}")
+        self._settings: dict[str, Any] = {"threads": threads, "slots": slots, "copy": copy, "context": rung.max_tokens}
+        self._opened: Engine | None = None
+
+    @property
+    def task(self) -> str:
+        """translate, summarize, generate, lm or chat."""
+        return self.manifest.task
+
+    @property
+    def engine(self) -> Engine:
+        """The running model, started when first asked."""
+        if self._opened is None:
+            name = f"{self._folder}/{MODEL}"
+            self.bundle.read(name)  # its size and hash, before native code sees it
+            self._opened = Engine.open(self.bundle.path / name, **self._settings)
+            if self.prompt.form != "text" and max(_ids(self.prompt)) >= self._opened.info.vocabulary:
+                raise BundleError(f"{self.bundle.path}/{self._folder}/{SPEC} names a token that the model does not have")
+        return self._opened
+
+    def close(self) -> None:
+        """Ends the worker."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @overload
+    def predict(self, texts: str, sampling: Sampling | None = None) -> Written: ...
+    @overload
+    def predict(self, texts: list[str], sampling: Sampling | None = None) -> list[Written]: ...
+    def predict(self, texts: str | list[str], sampling: Sampling | None = None) -> Written | list[Written]:
+        """What the model writes for one text or for many, several at a time. A long text to translate goes sentence by sentence."""
+        if isinstance(texts, str):
+            return self.predict([texts], sampling)[0]
+        jobs = [self._parts(text) for text in texts]
+        flat = [part for parts in jobs for part, _ in parts]
+        engine, chosen = self.engine, self._sampling(sampling)
+        with ThreadPoolExecutor(self._settings["slots"]) as pool:
+            said = list(pool.map(lambda part: engine.complete(self.ids(part), chosen), flat))
+        out, at = [], 0
+        for parts in jobs:
+            out.append(_joined(said[at:at + len(parts)], [gap for _, gap in parts]))
+            at += len(parts)
+        return out
+
+    def stream(self, text: str, sampling: Sampling | None = None) -> Iterator[str]:
+        """The answer to one text, as it is written."""
+        chosen = self._sampling(sampling)
+        for part, gap in self._parts(text):
+            for piece in self.engine.generate(self.ids(part), chosen):
+                yield piece.text
+            yield gap
+
+    def ids(self, text: str) -> list[int]:
+        """The prompt of a text as token ids; names of control tokens in it are text."""
+        prompt = self.prompt
+        body = self.engine.tokenize(text) if text else []
+        begin = [prompt.begin] if prompt.begin is not None else []
+        if prompt.form == "chat":
+            return self.chat_ids([{"role": "user", "content": text}])
+        return [*begin, *body, *([prompt.mark] if prompt.form == "pair" and prompt.mark is not None else [])]
+
+    def chat_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Turns as token ids, up to where the assistant begins. Raises UsageError for a role that the model was not taught."""
+        prompt = self.prompt
+        if prompt.form != "chat":
+            raise UsageError(f"{self.manifest.name} was made for {self.task}, not for chat")
+        ids = [prompt.begin] if prompt.begin is not None else []
+        for message in messages:
+            role = message.get("role", "")
+            if role not in prompt.roles:
+                raise UsageError(f"the model knows no role {role!r}", hint=f"it knows {', '.join(prompt.roles)}")
+            ids += [prompt.roles[role], *self.engine.tokenize(message.get("content") or " "), *([prompt.end] if prompt.end is not None else [])]
+        return [*ids, prompt.roles["assistant"]]
+
+    def score(self, text: str) -> Score:
+        """How likely the model finds a text."""
+        return self.engine.score(text)
+
+    def next_words(self, text: str, k: int = 10) -> list[tuple[str, float]]:
+        """The likeliest next pieces after a text and their probabilities."""
+        return self.engine.next_words(self.ids(text), k)
+
+    def _sampling(self, sampling: Sampling | None) -> Sampling:
+        return sampling if sampling is not None else Sampling(max_tokens=self.prompt.max_tokens)
+
+    def _parts(self, text: str) -> list[tuple[str, str]]:
+        """(part, what stands between it and the next). Only a translation may be done sentence by sentence."""
+        if self.task != "translate" or not text.strip():
+            return [(text, "")]
+        spans = sentences(text)
+        ends = [span.start for span in spans[1:]] + [len(text)]
+        return [(text[span.start:span.end], text[span.end:end]) for span, end in zip(spans, ends, strict=True)] or [(text, "")]
+
+
+def with_limits(sampling: Sampling | None, prompt: Prompt, **given: Any) -> Sampling:
+    """A Sampling from flags; None keeps the model's own limit."""
+    base = sampling or Sampling(max_tokens=prompt.max_tokens)
+    return replace(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def _joined(said: Sequence[Completion], gaps: Sequence[str]) -> Written:
+    if len(said) == 1:
+        one = said[0]
+        return Written(one.text, one.ids, one.finish, one.prompt_tokens, one.tokens, one.seconds_first, one.tokens_per_second)
+    text = "".join(one.text + gap for one, gap in zip(said, gaps, strict=True))
+    finish = next((one.finish for one in said if one.finish != "end"), "end")
+    tokens = sum(one.tokens for one in said)
+    seconds = sum(one.tokens / one.tokens_per_second for one in said if one.tokens_per_second)
+    return Written(text, tuple(number for one in said for number in one.ids), finish, sum(one.prompt_tokens for one in said), tokens,
+                   said[0].seconds_first, tokens / seconds if seconds else 0.0, len(said))
+
+
+def _ids(prompt: Prompt) -> list[int]:
+    return [one for one in (prompt.begin, prompt.mark, prompt.end, *prompt.roles.values()) if one is not None]
+
+
+def spec_json(prompt: Prompt) -> dict[str, Any]:
+    """The content of generation.json."""
+    return {"form": prompt.form, "begin": prompt.begin, "mark": prompt.mark, "end": prompt.end, "roles": prompt.roles, "max_tokens": prompt.max_tokens}
+
+
+def _prompt(bundle: Bundle, name: str) -> Prompt:
+    where = f"{bundle.path}/{name}"
+    told = strict_json(bundle.read(name), where)
+    if not isinstance(told, dict) or set(told) != {"form", "begin", "mark", "end", "roles", "max_tokens"} or told["form"] not in FORMS:
+        raise BundleError(f"{where} does not say how prompts are made", hint=f"it has form ({', '.join(FORMS)}), begin, mark, end, roles and max_tokens")
+    numbers = [told["begin"], told["mark"], told["end"], *(told["roles"].values() if isinstance(told["roles"], dict) else [""])]
+    if any(one is not None and (isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 1 << 24) for one in numbers):
+        raise BundleError(f"{where}: begin, mark, end and roles are token ids or null")
+    if isinstance(told["max_tokens"], bool) or not isinstance(told["max_tokens"], int) or not 1 <= told["max_tokens"] <= 1 << 20:
+        raise BundleError(f"{where}: max_tokens is {told['max_tokens']!r}, not a whole number from 1 to 1,048,576")
+    if told["form"] == "chat" and "assistant" not in told["roles"]:
+        raise BundleError(f"{where}: a chat needs the role 'assistant'")
+    return Prompt(**told)
