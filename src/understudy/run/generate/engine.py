@@ -19,7 +19,7 @@ from ...errors import BundleError, UnderstudyError, UsageError
 from .guard import GgufInfo, open_gguf
 from .process import WorkerProcess
 from .results import Completion, Piece, Score, ScoredToken, timings
-from .sampling import Sampling, check_text, native_fields
+from .sampling import Sampling, check_answer, check_text, native_fields
 from .wire import EngineError
 
 _DEFAULT_CONTEXT = 4096
@@ -74,12 +74,16 @@ class Engine:
         The last piece has `finish` and `timings`. Closing the iterator cancels the request. Errors in the arguments are
         raised at once, those of the run while iterating.
         """
+        sampling = sampling or Sampling()
         body = self._body(prompt, sampling, stream=True)
 
         def pieces() -> Iterator[Piece]:
+            whole = ""
             for frame in self._frames("generate", body):
                 text, ids = frame["text"], tuple(frame["ids"])
+                whole += text
                 if frame["event"] == "done":
+                    check_answer(sampling, whole, frame["finish"])
                     yield Piece(text, ids, frame["finish"], timings(frame))
                 elif text or ids:
                     yield Piece(text, ids)
@@ -88,7 +92,9 @@ class Engine:
 
     def complete(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
         """The whole continuation at once; the same text that `generate` streams."""
+        sampling = sampling or Sampling()
         frame = self._ask("generate", self._body(prompt, sampling, stream=False))
+        check_answer(sampling, frame["text"], frame["finish"])
         return Completion.of(frame)
 
     def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]:
@@ -138,8 +144,7 @@ class Engine:
         with contextlib.suppress(Exception):
             self.close()
 
-    def _body(self, prompt: Prompt, sampling: Sampling | None, *, stream: bool) -> dict[str, Any]:
-        sampling = sampling or Sampling()
+    def _body(self, prompt: Prompt, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
         if sampling.copy and not self._settings["copy"]:
             raise UsageError("copy=True, but the engine was opened without it", hint="Engine.open(…, copy=True)")
         return {"prompt": self._checked_prompt(prompt), "fields": native_fields(sampling), "stream": stream}
@@ -213,6 +218,9 @@ def _refusal(frame: dict[str, Any]) -> UnderstudyError:
     if kind == "exceed_context_size_error":
         return UsageError(f"the prompt has {frame.get('n_prompt_tokens')} tokens and the context holds {frame.get('n_ctx')}",
                           hint="shorten it, drop old turns (fit_messages), or open the engine with a larger context=")
+    if kind == "schema":
+        return UsageError("json_schema is not understood, or nothing fits it",
+                          hint="use type, properties, required, items, enum, const, anyOf and bounds")
     if kind == "empty_prompt":
         return UsageError(message, hint="give at least one character")
     if kind == "invalid_request_error":

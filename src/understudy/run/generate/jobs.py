@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import socket
 import time
@@ -14,13 +16,17 @@ Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
 # Enough to outweigh any logit; the reported log-probabilities are taken before it is added.
 _FORCE = 1e9
+_MOST_SCHEMAS = 256
 
 
 class Job:
     """One request: its connection can be shut from another thread, which makes llama.cpp drop the work."""
 
-    def __init__(self, native: Native, body: dict[str, Any], context: int, vocabulary: int, send: Send) -> None:
-        self.native, self.body, self.context, self.vocabulary, self.send = native, body, context, vocabulary, send
+    def __init__(self, native: Native, body: dict[str, Any], settings: dict[str, Any], send: Send) -> None:
+        self.native, self.body, self.send = native, body, send
+        self.context: int = settings["context"]
+        self.vocabulary: int = settings["vocabulary"]
+        self.schemas: set[str] = settings.setdefault("schemas", set())
         self.cancelled = False
         self._socket: socket.socket | None = None
 
@@ -69,6 +75,7 @@ class Job:
         """Continues a prompt; streamed as 'piece' frames or in one answer."""
         began = time.perf_counter()
         body = {**self.body["fields"], "prompt": self._prompt(), "cache_prompt": True}
+        self._check_schema(body)
         if not self.body["stream"]:
             answer = self.native.post("/completion", body, self._opened)
             first = time.perf_counter() - began - answer["timings"]["predicted_ms"] / 1000
@@ -82,6 +89,24 @@ class Job:
         if last is None or not last.get("stop"):
             raise NativeError({"message": "the stream ended early"})
         return {"text": last["content"], "ids": last.get("tokens", []), **_figures(last, seconds or 0.0)}
+
+    def _check_schema(self, body: dict[str, Any]) -> None:
+        """Refuses a schema that native code does not understand: it would answer without any constraint.
+
+        The probe tries to force a character that begins no JSON; the prompt it evaluates stays cached for the request.
+        """
+        if "json_schema" not in body:
+            return
+        schema = json.dumps(body["json_schema"])
+        if schema in self.schemas:
+            return
+        wrong = self._ids("~", special=False, bos=False)[-1]
+        probe = {**body, "n_predict": 1, "temperature": 0, "logit_bias": [[wrong, _FORCE]], "stop": []}
+        if self.native.post("/completion", probe, self._opened).get("tokens") == [wrong]:
+            raise NativeError({"message": "the schema is not understood", "type": "schema"})
+        if len(self.schemas) > _MOST_SCHEMAS:
+            self.schemas.clear()
+        self.schemas.add(schema)
 
     def score(self) -> dict[str, Any]:
         """Log-probability of each token of a text: each token is forced in turn, after a prefix that stays cached.
@@ -135,10 +160,8 @@ class Job:
 
 
 def _shut(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # closed already, which is what is wanted
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it was closed already, which is what is wanted
 
 
 def _figures(answer: dict[str, Any], first: float) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class WorkerProcess:
     """One child process with a loaded model. Threads may share it; each request has a queue of its own."""
 
     def __init__(self, settings: dict[str, Any], fd: int) -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
         root = str(Path(understudy.__file__).parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UsageError
+from .wire import EngineError
 
 _MOST_STOPS, _LONGEST_STOP = 16, 256
 _MOST_CHOICES, _LONGEST_CHOICE = 1024, 1024
+_LONGEST_PATTERN = 256
+# One way to write each value, the way of json.dumps: a small model otherwise wanders about in white space.
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _SCHEMA_BYTES, _SCHEMA_DEPTH, _SCHEMA_NODES, _SCHEMA_REPEAT = 32_768, 16, 2000, 1000
 _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 1 << 20), "temperature": (0, 10), "top_p": (0, 1), "top_k": (0, 1 << 20), "min_p": (0, 1),
@@ -109,8 +113,8 @@ def _check_node(node: dict[str, Any]) -> None:
     reference = node.get("$ref")
     if isinstance(reference, str) and not reference.startswith("#"):
         raise UsageError(f"json_schema refers to {reference!r}", hint="only references inside the schema (#/…) are followed")
-    if isinstance(node.get("pattern"), str):
-        raise UsageError(f"json_schema holds the pattern {node['pattern']!r}", hint="use enum, const or choices; patterns are not supported")
+    if isinstance(node.get("pattern"), str) and len(node["pattern"]) > _LONGEST_PATTERN:
+        raise UsageError(f"json_schema holds a pattern of {len(node['pattern'])} characters", hint=f"at most {_LONGEST_PATTERN}")
     for key in ("minItems", "maxItems", "minLength", "maxLength"):
         if isinstance(node.get(key), int) and node[key] > _SCHEMA_REPEAT:
             raise UsageError(f"json_schema holds {key}={node[key]}", hint=f"at most {_SCHEMA_REPEAT}")
@@ -125,6 +129,23 @@ def _escaped(letter: str) -> str:
     return letter if (letter.isascii() and letter.isalnum()) or letter == " " else f"\\U{ord(letter):08X}"
 
 
+def check_answer(sampling: Sampling, text: str, finish: str) -> None:
+    """Whether an answer that the model ended by itself keeps to the constraint. Raises EngineError.
+
+    The constraint is native code's to hold; where it gives up in the middle of an answer it says so only in its log.
+    """
+    if finish != "end":
+        return
+    if sampling.choices and text not in sampling.choices:
+        raise EngineError(f"the answer {text[:80]!r} is none of the choices")
+    if sampling.json_schema is not None:
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            raise EngineError(f"the answer {text[:80]!r} is not JSON although a schema was given",
+                              hint="simplify the schema") from None
+
+
 def native_fields(sampling: Sampling) -> dict[str, Any]:
     """The fields of llama.cpp's `/completion` for a sampling; every field is given, so that no native default applies."""
     longest = max((len(choice.encode("utf-8")) for choice in sampling.choices), default=0)
@@ -136,5 +157,5 @@ def native_fields(sampling: Sampling) -> dict[str, Any]:
     if sampling.choices:
         fields["grammar"] = choices_grammar(sampling.choices)
     if sampling.json_schema is not None:
-        fields["json_schema"] = sampling.json_schema
+        fields["json_schema"] = {**sampling.json_schema, "x-guidance": _LAYOUT}
     return fields

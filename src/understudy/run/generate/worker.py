@@ -63,7 +63,7 @@ class Worker:
             if job is not None:
                 job.cancel()
             return
-        job = Job(native, message, settings["context"], settings["vocabulary"], lambda frame: self.send({"id": number, **frame}))
+        job = Job(native, message, settings, lambda frame: self.send({"id": number, **frame}))
         self._jobs[number] = job
 
         def work() -> None:
