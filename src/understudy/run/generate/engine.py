@@ -1,0 +1,259 @@
+"""Text from a model: `Engine.open("model.gguf")`, then `complete`, `generate`, `score`, `next_words`.
+
+The model runs in a child process (see `worker`): a native crash fails the requests that were running, and the next
+request starts a new worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from ...errors import BundleError, UnderstudyError, UsageError
+from .guard import GgufInfo, open_gguf
+from .process import WorkerProcess
+from .results import Completion, Piece, Score, ScoredToken, timings
+from .sampling import Sampling, check_answer, check_text, native_fields
+from .wire import EngineError
+
+_DEFAULT_CONTEXT = 4096
+_LONGEST_TEXT = 8 << 20
+Prompt = str | Sequence[int]
+
+
+class Engine:
+    """A model that continues text. Threads may share one; `slots` requests run at once, more wait their turn."""
+
+    def __init__(self, fd: int, info: GgufInfo, settings: dict[str, Any], patience: float) -> None:
+        self._fd, self.info, self._settings, self._patience = fd, info, settings, patience
+        self._written = _mark(fd)
+        self._lock = threading.Lock()
+        self._worker: WorkerProcess | None = None
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, context: int | None = None, threads: int | None = None, slots: int = 1,
+             copy: bool = False, start_timeout: float = 120.0, patience: float = 600.0) -> Self:  # fmt: skip
+        """Checks the file, starts a worker and loads the model.
+
+        `context`: tokens that prompt and answer may have together, per slot (default: what the model was trained for, at
+        most 4096). `threads`: CPU threads (default: the CPUs this process may use). `slots`: requests at once. `copy`:
+        allow `Sampling(copy=True)`. `patience`: seconds without any sign of life after which a request fails and the
+        worker is ended. Raises BundleError for the file, UsageError for a setting, MissingExtraError without llama.cpp,
+        EngineError where the model does not load.
+        """
+        fd, info = open_gguf(path)
+        try:
+            settings = _settings(fd, info, context, threads, slots, copy, start_timeout)
+            engine = cls(fd, info, settings, _positive("patience", patience))
+            engine._ready()
+        except BaseException:
+            os.close(fd)
+            raise
+        return engine
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return int(self._settings["context"])
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the worker, None before it starts and after `close`."""
+        return None if self._worker is None else self._worker.pid
+
+    def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Iterator[Piece]:
+        """Streams the continuation of a prompt (a text, read without special tokens, or ids).
+
+        The last piece has `finish` and `timings`. Closing the iterator cancels the request. Errors in the arguments are
+        raised at once, those of the run while iterating.
+        """
+        sampling = sampling or Sampling()
+        body = self._body(prompt, sampling, stream=True)
+
+        def pieces() -> Iterator[Piece]:
+            whole = ""
+            for frame in self._frames("generate", body):
+                text, ids = frame["text"], tuple(frame["ids"])
+                whole += text
+                if frame["event"] == "done":
+                    check_answer(sampling, whole, frame["finish"])
+                    yield Piece(text, ids, frame["finish"], timings(frame))
+                elif text or ids:
+                    yield Piece(text, ids)
+
+        return pieces()
+
+    def complete(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
+        """The whole continuation at once; the same text that `generate` streams."""
+        sampling = sampling or Sampling()
+        frame = self._ask("generate", self._body(prompt, sampling, stream=False))
+        check_answer(sampling, frame["text"], frame["finish"])
+        return Completion.of(frame)
+
+    def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]:
+        """Ids of a text. `special`: read control tokens spelled in it as such (never for text of users); `bos`: begin as a document."""
+        check_text(_bounded(text), "text")
+        return [int(one) for one in self._ask("tokenize", {"text": text, "special": special, "bos": bos})["ids"]]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Text of ids; bytes that are no character become U+FFFD."""
+        return str(self._ask("detokenize", {"ids": self._checked_ids(ids)})["text"])
+
+    def score(self, text: str) -> Score:
+        """How likely the model finds a text, token by token; costs as much time as generating it."""
+        check_text(_bounded(text), "text")
+        if not text:
+            raise UsageError("the text to score is empty")
+        return Score.of(
+            [ScoredToken(int(token), bytes(piece).decode("utf-8", "replace") if isinstance(piece, list) else piece,
+                         len(piece) if isinstance(piece, list) else len(piece.encode("utf-8")), logprob)
+             for token, piece, logprob in self._ask("score", {"text": text})["scored"]])  # fmt: skip
+
+    def next_words(self, text: Prompt, k: int = 10) -> list[tuple[str, float]]:
+        """The `k` likeliest next tokens after a text and their probabilities, likeliest first."""
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 1000:
+            raise UsageError(f"k is {k!r}", hint="a whole number from 1 to 1000")
+        answer = self._ask("next_words", {"prompt": self._checked_prompt(text), "count": min(k, self.info.vocabulary)})
+        return [(str(piece), float(probability)) for piece, probability in answer["words"]]
+
+    def close(self) -> None:
+        """Ends the worker; requests that run fail. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._worker is not None:
+                self._worker.end()
+            self._worker = None
+            os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def _body(self, prompt: Prompt, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
+        if sampling.copy and not self._settings["copy"]:
+            raise UsageError("copy=True, but the engine was opened without it", hint="Engine.open(…, copy=True)")
+        return {"prompt": self._checked_prompt(prompt), "fields": native_fields(sampling), "stream": stream}
+
+    def _checked_prompt(self, prompt: Prompt) -> str | list[int]:
+        if isinstance(prompt, str):
+            check_text(_bounded(prompt), "the prompt")
+            return prompt
+        return self._checked_ids(prompt)
+
+    def _checked_ids(self, ids: Sequence[int]) -> list[int]:
+        listed = list(ids)
+        for one in listed:
+            if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < self.info.vocabulary:
+                raise UsageError(f"{one!r} is not a token id", hint=f"whole numbers from 0 to {self.info.vocabulary - 1}")
+        return listed
+
+    def _ready(self) -> WorkerProcess:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the engine is closed", hint="open it again")
+            if self._worker is None or not self._worker.alive:
+                if self._worker is not None:
+                    self._worker.end()
+                    self._worker = None
+                self._same_file()
+                self._worker = WorkerProcess(self._settings, self._fd)
+                self._same_file()
+            return self._worker
+
+    def _same_file(self) -> None:
+        if _mark(self._fd) != self._written:
+            raise BundleError(f"{self.info.path} was changed while it was open", hint="open it again when it is written")
+
+    def _ask(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        for frame in self._frames(operation, body):
+            return frame
+        raise EngineError("the worker gave no answer")
+
+    def _frames(self, operation: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The frames of one request, the last one 'done'; a request that is left early is cancelled."""
+        worker = self._ready()
+        number, frames = worker.submit(operation, body)
+        finished = False
+        try:
+            while not finished:
+                try:
+                    frame = frames.get(timeout=self._patience)
+                except queue.Empty:
+                    worker.end()
+                    raise EngineError(f"the worker gave no sign of life for {self._patience:g} seconds and was ended",
+                                      hint="the next request starts a new one") from None
+                finished = frame["event"] != "piece"
+                if frame["event"] == "gone":
+                    raise self._death(worker)
+                if frame["event"] == "error":
+                    raise _refusal(frame)
+                yield frame
+        finally:
+            worker.forget(number, cancel=not finished)
+
+    def _death(self, worker: WorkerProcess) -> UnderstudyError:
+        if self._closed:
+            return EngineError("the engine was closed while the request ran")
+        return EngineError(f"the worker ended while the request ran ({worker.status()}){worker.tail()}",
+                           hint="the next request starts a new one")
+
+
+def _refusal(frame: dict[str, Any]) -> UnderstudyError:
+    kind, message = frame.get("type"), str(frame.get("message"))
+    if kind == "exceed_context_size_error":
+        return UsageError(f"the prompt has {frame.get('n_prompt_tokens')} tokens and the context holds {frame.get('n_ctx')}",
+                          hint="shorten it, drop old turns (fit_messages), or open the engine with a larger context=")
+    if kind == "schema":
+        return UsageError("json_schema is not understood, or nothing fits it",
+                          hint="use type, properties, required, items, enum, const, anyOf and bounds")
+    if kind == "empty_prompt":
+        return UsageError(message, hint="give at least one character")
+    if kind == "invalid_request_error":
+        return UsageError(f"llama.cpp refused the request: {message[:500]}")
+    return EngineError(f"llama.cpp could not do it: {message[:500]}")
+
+
+def _settings(fd: int, info: GgufInfo, context: int | None, threads: int | None, slots: int, copy: bool, start_timeout: float) -> dict[str, Any]:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = min(info.context, _DEFAULT_CONTEXT) if context is None else context
+    for name, value, most in (("context", wanted, info.context), ("threads", threads or cpus, 512), ("slots", slots, 64)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise UsageError(f"{name} is {value!r}", hint=f"a whole number from 1 to {most}")
+    # The descriptor names the very file that was inspected, whatever its path names by now.
+    model = f"/proc/self/fd/{fd}" if Path("/proc/self/fd").exists() else str(info.path)
+    return {"model": model, "context": wanted, "threads": threads or cpus, "slots": slots, "copy": bool(copy),
+            "vocabulary": info.vocabulary, "start_timeout": _positive("start_timeout", start_timeout)}  # fmt: skip
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise UsageError(f"{name} is {value!r}", hint="a number of seconds above 0")
+    return float(value)
+
+
+def _bounded(text: str) -> str:
+    if not isinstance(text, str):
+        raise UsageError(f"a text is wanted, not {type(text).__name__}")
+    if len(text) > _LONGEST_TEXT:
+        raise UsageError(f"a text of {len(text)} characters", hint=f"at most {_LONGEST_TEXT}")
+    return text
+
+
+def _mark(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,146 @@
+"""The process that holds the model: `python -m understudy.run.generate.worker`, frames on standard input and output.
+
+A native crash ends this process and nothing else. It ends itself when its caller is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .jobs import Job
+from .native import Native
+from .wire import read_frame, write_frame
+
+_LOOK_AROUND = 2.0
+"""Seconds between looks at whether the caller still lives."""
+_LONGEST_SOCKET_PATH = 100
+
+
+class Worker:
+    """Dispatches frames to jobs."""
+
+    def __init__(self, frames_in: BinaryIO, frames_out: BinaryIO) -> None:
+        self._in, self._out = frames_in, frames_out
+        self._writing, self._jobs = threading.Lock(), dict[int, Job]()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Writes one frame; a caller who is gone ends the process."""
+        try:
+            with self._writing:
+                write_frame(self._out, message)
+        except OSError:
+            os._exit(0)
+
+    def serve(self, native: Native, settings: dict[str, Any]) -> None:
+        """Answers until the caller closes the pipe or is gone."""
+        parent = os.getppid()
+        while True:
+            # Frames are read unbuffered, so the pipe's readiness is the whole truth.
+            ready, _, _ = select.select([self._in], [], [], _LOOK_AROUND)
+            if os.getppid() != parent:
+                return
+            if not ready:
+                continue
+            message = read_frame(self._in)
+            if message is None:
+                return
+            self._dispatch(message, native, settings)
+
+    def _dispatch(self, message: dict[str, Any], native: Native, settings: dict[str, Any]) -> None:
+        number = message["id"]
+        if message["op"] == "cancel":
+            job = self._jobs.get(number)
+            if job is not None:
+                job.cancel()
+            return
+        job = Job(native, message, settings, lambda frame: self.send({"id": number, **frame}))
+        self._jobs[number] = job
+
+        def work() -> None:
+            try:
+                job.run(message["op"])
+            finally:
+                self._jobs.pop(number, None)
+
+        threading.Thread(target=work, daemon=True).start()
+
+
+def _frames() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes; what native code prints goes to standard error instead."""
+    frames_in, frames_out = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return _Whole(frames_in), frames_out  # type: ignore[return-value]
+
+
+class _Whole:
+    """An unbuffered stream whose `read` returns all that was asked for, or less at the end."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def fileno(self) -> int:
+        """The descriptor, for `select`."""
+        return int(self._raw.fileno())
+
+    def read(self, count: int) -> bytes:
+        """`count` bytes."""
+        data = bytearray()
+        while len(data) < count:
+            chunk = self._raw.read(count - len(data))
+            if not chunk:
+                break
+            data += chunk
+        return bytes(data)
+
+
+def _socket_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="understudy-")
+    if len(folder) <= _LONGEST_SOCKET_PATH:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="understudy-", dir="/tmp")
+
+
+def main() -> None:
+    """Loads the model that the first frame names, says 'ready' or 'failed', then serves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    frames_in, frames_out = _frames()
+    worker = Worker(frames_in, frames_out)
+    settings = read_frame(frames_in)
+    if settings is None:
+        return
+    # The default action of the alarm ends the process even where native code holds the interpreter.
+    signal.setitimer(signal.ITIMER_REAL, settings["start_timeout"] + 5)
+    folder = _socket_folder()
+    try:
+        native = Native(settings["model"], str(Path(folder) / "s.sock"), context=settings["context"], threads=settings["threads"],
+                        slots=settings["slots"], copy=settings["copy"])  # fmt: skip
+    except ImportError:
+        worker.send({"event": "failed", "missing": True})
+    except Exception as problem:
+        worker.send({"event": "failed", "message": str(problem)})
+    else:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        worker.send({"event": "ready"})
+        with contextlib.suppress(Exception):
+            worker.serve(native, settings)
+    shutil.rmtree(folder, ignore_errors=True)
+    sys.stderr.flush()
+    # Native threads may still be at work; tearing them down in order is not worth waiting for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
