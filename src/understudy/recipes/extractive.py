@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..run.kinds.extract import summary_of
-from ..run.salience import BUCKETS, Document, cues, features, read_document
-from ..tasks.rouge import score_tokens, tokens
-from ..tasks.sentences import sentences
-from ..tasks.summarise import Budget
+from ..errors import DataError
+from ..run.salience import BUCKETS, Document, cues, features, read_document, sketches
+from ..tasks.rouge import overlap, score_tokens, tokens
+from ..tasks.sentences import language_of, sentences
+from ..tasks.summarise import Budget, select
 from ..teach.linear import Sparse
 from .documents import Pair
 
@@ -25,12 +25,14 @@ MOST_SENTENCES = 400
 class Lessons:
     """The documents as matrices: `dense` (n, features), `cues` (n, buckets), `member` (n,) says whose sentence a row is.
 
-    `gains` (n,) tells how much of a reference a sentence holds, `references` are token lists per document, `length` is the usual number
-    of sentences of a reference.
+    `gains` (n,) tells how much of a reference a sentence holds, `references` and `said` are token lists of a document's references and
+    sentences, `sketches` say which sentences repeat each other, `length` is the usual number of sentences of a reference.
     """
 
     documents: list[Document]
     references: list[list[list[str]]]
+    said: list[list[list[str]]]
+    sketches: list[np.ndarray]
     dense: np.ndarray
     cues: Sparse
     member: np.ndarray
@@ -45,20 +47,26 @@ class Lessons:
 def prepare(pairs: Sequence[Pair], *, stem: bool = True) -> Lessons:
     """Cuts, measures and marks the documents; those in which no sentence is found are left out."""
     documents, references = [], []
+    # Beyond ASCII the standard tokens would lose every accented letter.
+    unicode = language_of(" ".join(pair.document[:200] for pair in pairs[:50])) != "en"
     for pair in pairs:
         document = read_document(pair.document, pair.title)
         if document.pieces:
             documents.append(document)
-            references.append([tokens(one, stem=stem, unicode=not one.isascii()) for one in pair.summaries])
+            references.append([tokens(one, stem=stem, unicode=unicode) for one in pair.summaries])
+    if not documents:
+        raise DataError("no document holds a sentence")
     usual = int(np.median([len(sentences(one)) for pair in pairs for one in pair.summaries]))
-    dense, buckets, member, gains = [], [], [], []
+    dense, buckets, member, gains, spoken, sketched = [], [], [], [], [], []
     for place, (document, wanted) in enumerate(zip(documents, references, strict=True)):
         size = min(len(document.pieces), MOST_SENTENCES)
         dense.append(features(document)[:size])
         buckets += [cues(piece) for piece in document.pieces[:size]]
         member.append(np.full(size, place))
-        gains.append(gains_of([tokens(piece.text, stem=stem, unicode=not piece.text.isascii()) for piece in document.pieces[:size]], wanted, usual))
-    return Lessons(documents, references, np.concatenate(dense), cue_matrix(buckets), np.concatenate(member), np.concatenate(gains), max(1, usual))
+        spoken.append([tokens(piece.text, stem=stem, unicode=unicode) for piece in document.pieces[:size]])
+        sketched.append(sketches(document)[:size])
+        gains.append(gains_of(spoken[-1], wanted, usual))
+    return Lessons(documents, references, spoken, sketched, np.concatenate(dense), cue_matrix(buckets), np.concatenate(member), np.concatenate(gains), max(1, usual))
 
 
 def cue_matrix(buckets: Sequence[Sequence[int]]) -> Sparse:
@@ -110,15 +118,15 @@ def shares_of(gains: np.ndarray, member: np.ndarray, heat: float) -> np.ndarray:
     return (raised / np.bincount(member, raised)[member]).astype(np.float32)
 
 
-def judged(lessons: Lessons, documents: np.ndarray, scores: np.ndarray, redundancy: float, *, stem: bool = True) -> np.ndarray:
+def judged(lessons: Lessons, documents: np.ndarray, scores: np.ndarray, redundancy: float) -> np.ndarray:
     """ROUGE-1 F in percent of each document's summary of the usual length by `scores` (rows of `documents`), best reference."""
     out = np.zeros(len(documents))
     starts = np.concatenate([[0], np.cumsum(np.bincount(lessons.member, minlength=len(lessons.documents))[documents])])
     for place, index in enumerate(documents):
-        document = lessons.documents[index]
-        mine = np.full(len(document.pieces), -1e9)
-        mine[: starts[place + 1] - starts[place]] = scores[starts[place]:starts[place + 1]]
-        summary = summary_of(document, mine, Budget(sentences=lessons.length), redundancy)
-        said = tokens(summary.text, stem=stem, unicode=not summary.text.isascii())
-        out[place] = 100 * max(score_tokens(said, ref).rouge1.f for ref in lessons.references[index])
+        said = lessons.said[index]
+        costs, limit = Budget(sentences=lessons.length).costs([1] * len(said))
+        groups = [some for group in lessons.documents[index].groups() if (some := [row for row in group if row < len(said)])]
+        rows = select(scores[starts[place]:starts[place + 1]], costs, limit, groups, lessons.sketches[index], redundancy)
+        words = Counter(word for row in rows for word in said[row])
+        out[place] = 100 * max(overlap((words & Counter(ref)).total(), words.total(), len(ref)).f for ref in lessons.references[index])
     return out
