@@ -44,13 +44,13 @@ class Lessons:
         return np.flatnonzero(np.isin(self.member, documents))
 
 
-def prepare(pairs: Sequence[Pair], *, stem: bool = True) -> Lessons:
+def prepare(pairs: Sequence[Pair], *, stem: bool = True, titles: bool = True) -> Lessons:
     """Cuts, measures and marks the documents; those in which no sentence is found are left out."""
     documents, references = [], []
     # Beyond ASCII the standard tokens would lose every accented letter.
     unicode = language_of(" ".join(pair.document[:200] for pair in pairs[:50])) != "en"
     for pair in pairs:
-        document = read_document(pair.document, pair.title)
+        document = read_document(pair.document, pair.title if titles else "")
         if document.pieces:
             documents.append(document)
             references.append([tokens(one, stem=stem, unicode=unicode) for one in pair.summaries])

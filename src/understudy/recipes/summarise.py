@@ -38,6 +38,8 @@ class ExtractiveConfig:
     least_gain: float = 0.3
     """ROUGE-1 points that the encoder must add out of fold to be worth its size and time ("auto")."""
     stem: bool = True
+    titles: bool = True
+    """Whether documents are read with their titles, where the file has them; then they should be given in answering too."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def train_extractive(data: str | os.PathLike[str], out: str | os.PathLike[str] |
     if how.encoder == "yes" and teacher is None:
         raise UsageError("encoder='yes' needs a teacher, and none was given", hint="pass teacher=open_teacher(…)")
     found = read_pairs(data, document_column=document_column, summary_column=summary_column, title_column=title_column)
-    lessons = prepare(found.rows, stem=how.stem)
+    lessons = prepare(found.rows, stem=how.stem, titles=how.titles)
     if len(lessons.documents) < 2 * how.folds:
         raise DataError(f"{data} holds {len(lessons.documents)} documents with sentences; {how.folds} folds need at least {2 * how.folds}")
     say(f"{len(lessons.documents):,} documents, {len(lessons.member):,} sentences, summaries of {lessons.length} sentences")
