@@ -82,7 +82,8 @@ def _corpus(name: str, texts: Sequence[str], references: References, make: Calla
         raise missing_extra(f"the score {name}", "prove-text") from None
     _checked(texts, references)
     rows = [[one] if isinstance(one, str) else list(one) for one in references]
-    if bare := next((place for place, refs in enumerate(rows) if not refs), None):
+    bare = next((place for place, refs in enumerate(rows) if not refs), None)
+    if bare is not None:
         raise DataError(f"row {bare + 1} has no reference")
     streams = [[refs[k] if k < len(refs) else None for refs in rows] for k in range(max(map(len, rows)))]
     try:

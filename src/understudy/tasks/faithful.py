@@ -8,6 +8,7 @@ sentence and is an ordinary capitalised word.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from .sentences import language_of, sentences
 
@@ -31,6 +32,7 @@ _TOKEN = re.compile(r"[^\W_]+(?:[.&'’-][^\W_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PART = re.compile(r"[^\W_]+")
 _SMALL = frozenset("of the and de la le du des der die von van und y del a al".split())
+_LINKS = _SMALL - {"and", "und", "et", "y"}
 _ALWAYS = frozenset("""i i'm i've i'll i'd monday tuesday wednesday thursday friday saturday sunday english german french spanish""".split())
 _Date = tuple[int, int, int]
 
@@ -52,8 +54,10 @@ def unsupported(summary: str, source: str) -> list[str]:
     for match in _NUMBER.finditer(rest):
         if not _same_number(match[0]) & numbers:
             flags[f"number: {match[0].lstrip('-−')}"] = None
+    words = _source_words(source)
+    known = frozenset(words)
     for name in _names(rest):
-        if not _named(name, source_words := _source_words(source)) and not _initials(name, source_words):
+        if not _named(name, known) and not _initials(name, words):
             flags[f"name: {name}"] = None
     return list(flags)
 
@@ -80,22 +84,30 @@ def _agrees(said: _Date, known: _Date) -> bool:
 def _same_number(written: str) -> set[str]:
     """The values that a number may stand for: a comma or a point may part thousands or decimals."""
     bare = re.sub(r"['\u202f\u00a0]", "", written.lstrip("-−"))
-    out = {bare.replace(",", "."), bare}
+    out = set()
     for mark in ",.":
-        if re.fullmatch(r"\d{1,3}(?:\%s\d{3})+(?:[.,]\d+)?" % mark, bare):
-            out.add(bare.replace(mark, "").replace(",", "."))
-    return {re.sub(r"\.0+$", "", value) if value.count(".") == 1 else value for value in out}
+        if re.fullmatch(rf"\d{{1,3}}(?:\{mark}\d{{3}})+(?:[.,]\d+)?", bare):
+            out.add(_value(bare.replace(mark, "").replace(",", ".")))
+    return out or {_value(bare.replace(",", "."))}
+
+
+def _value(digits: str) -> str:
+    """Without zeros that change nothing: 3.50 and 03.5 are 3.5."""
+    if digits.count(".") == 1:
+        digits = digits.rstrip("0").rstrip(".")
+    return digits.lstrip("0") or "0"
 
 
 def _numbers(text: str) -> set[str]:
     found = {value for match in _NUMBER.finditer(text) for value in _same_number(match[0])}
-    return found | {_WORDS[word] for word in _LETTERS.findall(text.lower()) if word in _WORDS} | set(re.findall(r"\d+", text))
+    glued = {_value(digits) for digits in re.findall(r"(?<=[^\W\d_])\d+", text)}
+    return found | glued | {_WORDS[word] for word in _LETTERS.findall(text.lower()) if word in _WORDS}
 
 
 def _names(text: str) -> list[str]:
     """Runs of capitalised words; an ordinary word that opens a sentence counts only as part of a run."""
     german = language_of(text) == "de"
-    out = []
+    out: list[list[tuple[str, bool]]] = []
     for span in sentences(text):
         run: list[tuple[str, bool]] = []
         end = -1
@@ -109,7 +121,7 @@ def _names(text: str) -> list[str]:
             if capital and word.lower() not in _ALWAYS:
                 run.append((word, place == 0 and not _odd(word)))
                 end = match.end()
-            elif run and word.lower() in _SMALL and joined:
+            elif run and word.lower() in _LINKS and joined:
                 end = match.end()
             elif run:
                 out.append(run)
@@ -127,20 +139,15 @@ def _odd(word: str) -> bool:
     return any(c.isupper() or c.isdigit() for c in word[1:]) or word.endswith(("'s", "’s"))
 
 
-def _source_words(source: str) -> dict[str, str]:
-    return {part.casefold(): part for part in _PART.findall(source)}
+def _source_words(source: str) -> list[str]:
+    return [part.casefold() for part in _PART.findall(source)]
 
 
-def _named(name: str, known: dict[str, str]) -> bool:
+def _named(name: str, known: Collection[str]) -> bool:
     parts = [part.casefold() for part in _PART.findall(re.sub(r"['’]s\b", "", name))]
     return all(part in known or part in _SMALL or part.removesuffix("s") in known or part + "s" in known or part.isdigit() for part in parts)
 
 
-def _initials(name: str, known: dict[str, str]) -> bool:
-    """Whether a short name in capitals is made of first letters of the source's words, as WHO is."""
-    return False if not (name.isupper() and 1 < len(name) < 8 and name.isalpha()) else _subsequence(name.lower(), known)
-
-
-def _subsequence(letters: str, known: dict[str, str]) -> bool:
-    run = "".join(word[0] for word in known)
-    return letters in run
+def _initials(name: str, words: list[str]) -> bool:
+    """Whether a short name in capitals is made of the first letters of neighbouring words of the source, as WHO is."""
+    return name.isupper() and name.isalpha() and 1 < len(name) < 8 and name.casefold() in "".join(word[0] for word in words)
