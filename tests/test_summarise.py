@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workshop import make_teacher
 
 from understudy.bundle import Manifest, Rung, open_bundle, write_bundle
 from understudy.errors import BundleError, DataError, UsageError
@@ -22,6 +22,7 @@ from understudy.run.kinds import extract
 from understudy.run.salience import read_document, sketches
 from understudy.tasks.summarise import Budget, select
 from understudy.teach.listwise import ListwiseConfig, fit_listwise
+from workshop import make_teacher
 
 THINGS = ["parcel", "refund", "card", "courier", "invoice", "contract", "garden", "engine", "window", "teacher"]
 NOISE = ["Many people think about the {} these days.", "The {} was seen near the old station.", "Nobody asked what the {} had cost.",
@@ -84,7 +85,7 @@ def test_a_long_document_is_read_to_its_end_and_every_section_gets_its_share(tra
     text = "\n\n".join(parts)
     summary = trained.open().summarise(text, sentences=8)
     headings = [text.index(part) for part in parts] + [len(text)]
-    assert [sum(a <= one.start < b for one in summary.sentences) for a, b in zip(headings, headings[1:], strict=False)] == [1] * 8
+    assert [sum(a <= one.start < b for one in summary.sentences) for a, b in pairwise(headings)] == [1] * 8
     assert all(one.text.startswith("We show") for one in summary.sentences)
     assert [one.start for one in summary.sentences] == sorted(one.start for one in summary.sentences)
 
@@ -188,7 +189,7 @@ def test_columns_several_references_and_titles(tmp_path):
     table = tmp_path / "b.tsv"
     table.write_text("text\tsummary\nHello there. Bye.\tHello\n")
     assert read_pairs(table).rows[0].document == "Hello there. Bye."
-    with pytest.raises(UsageError, match="which column of .* holds the summary"):
+    with pytest.raises(UsageError, match=r"which column of .* holds the summary"):
         read_pairs(path, document_column="article")
     with pytest.raises(UsageError, match="has no column 'nope'"):
         read_pairs(path, document_column="nope")

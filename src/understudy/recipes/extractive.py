@@ -96,19 +96,17 @@ def _mean(found, part: str) -> float:
 
 def greedy_gains(said: Sequence[Sequence[str]], reference: Sequence[str], most: int) -> np.ndarray:
     """What each sentence adds to ROUGE-1 and -2 recall at its turn in the greedy oracle of at most `most` sentences; 0 for the others."""
-    wanted = Counter(reference), Counter(pairwise(reference))
-    sizes = max(1, len(reference)), max(1, len(reference) - 1)
+    words, pairs = Counter(reference), Counter(pairwise(reference))
     have = [(Counter(one), Counter(pairwise(one))) for one in said]
-    left = [wanted[0].copy(), wanted[1].copy()]
     out = np.zeros(len(said), np.float32)
     for _ in range(min(most, len(said))):
-        gains = [0.0 if out[row] else sum((pair[k] & left[k]).total() / sizes[k] for k in (0, 1)) / 2 for row, pair in enumerate(have)]
+        gains = [0.0 if out[row] else ((one & words).total() / max(1, len(reference)) + (two & pairs).total() / max(1, len(reference) - 1)) / 2
+                 for row, (one, two) in enumerate(have)]
         best = int(np.argmax(gains))
         if gains[best] <= 0:
             break
         out[best] = gains[best]
-        for k in (0, 1):
-            left[k] = left[k] - have[best][k]
+        words, pairs = words - have[best][0], pairs - have[best][1]
     return out
 
 

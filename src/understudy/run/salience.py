@@ -17,6 +17,7 @@ from zlib import crc32
 import numpy as np
 
 from ..errors import UsageError
+from ..tasks.abbreviations import listed
 from ..tasks.sentences import Span, sections, sentences
 
 BUCKETS = 1 << 15
@@ -24,9 +25,9 @@ WINDOW = 60
 """Sentences that are compared with each other; a longer section is read in windows of this many."""
 LONGEST = 20_000_000
 _WORDS = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_REFERS = frozenset("""this these that those it they he she such here there however moreover furthermore also therefore thus hence then but and
+_REFERS = listed("""this these that those it they he she such here there however moreover furthermore also therefore thus hence then but and
 dies diese dieser dieses er sie es dabei damit deshalb daher jedoch aber und ce cette ces il elle ils elles cependant donc mais et
-este esta esto estos estas ese esa él ella ellos sin embargo además pero y""".split())
+este esta esto estos estas ese esa él ella ellos sin embargo además pero y""")
 NAMES = ("place", "first", "second", "third", "last", "before_last", "inverse_place", "from_end", "section_place", "alone", "words_log", "short",
          "very_short", "long", "very_long", "centrality", "to_mean", "to_first", "to_others_max", "title_share", "title_has", "digits", "capitals",
          "question", "colon", "quote", "bracket", "refers_back", "item", "rare_words", "novel", "relative_length", "centrality_rank")

@@ -5,25 +5,31 @@ NEVER: a name or a phrase follows. NUMBER: no end before a digit. MAYBE: an end 
 
 from __future__ import annotations
 
-NEVER = frozenset("""
+
+def listed(words: str) -> frozenset[str]:
+    """The words of a string, parted by white space."""
+    return frozenset(words.split())
+
+
+NEVER = listed("""
 mr mrs ms mx dr prof rev hon st mt messrs mmes gen col lt capt sgt maj cmdr adm gov sen rep pres supt
 vs cf approx ca viz resp eg ie esp incl excl ibid trans
 hr hrn fr frl dipl ing geb gest verh bspw bzgl bzw ggf inkl exkl evtl ugs vgl sog zzgl zzt allg ausschl einschl mind max min
 m mm mme mmes mlle mlles mgr env
 sr sra srta srs dn dña ud uds vd vds lic avda pág págs ej
-""".split())
-NUMBER = frozenset("""
+""")
+NUMBER = listed("""
 no nos nr nrs num núm fig figs eq eqs eqn eqns sec sect chap ch vol vols p pp pt para art arts app tab tbl alg thm def
 abb abs kap bd ziff aufl anm rn s z ex cap ref refs §
-""".split())
-MAYBE = frozenset("""
+""")
+MAYBE = listed("""
 etc inc ltd co corp bros jr sr al ed eds dept univ est assn ave blvd rd sq ste bldg
 jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun
 usw usf ua uä mio mrd tsd mwst str gmbh ag jh jhdt okt dez mär
 env éd édit coll janv févr avr juil déc av apr etc
 edo dpto depto tel fax máx mín aprox ene abr ago dic
-""".split())
-STARTERS = frozenset("""
+""")
+STARTERS = listed("""
 the this that these those there then thus therefore it its he his she her they their we our you your i my in on at as if when while
 where who what why how however moreover furthermore finally also but and so or yet nor for from with by to after before since although
 because although another all any both each every many most no not one our some such two until
@@ -34,14 +40,14 @@ le la les l un une des ce cet cette ces il elle ils elles nous vous on je tu et 
 pas quand si comme où qui que quoi alors ainsi puis enfin après avant depuis selon chaque plusieurs tous toutes
 el los las lo una unos unas este esta esto estos estas ese esa eso él ella ellos ellas nosotros usted ustedes yo y pero o sino pues
 con sin para por según cuando si como donde quien qué entonces así luego después antes desde cada todos todas no
-""".split())
-MONTHS = frozenset("""
+""")
+MONTHS = listed("""
 januar februar märz april mai juni juli august september oktober november dezember jänner
 jahrhundert jahrhunderts jahrtausend tag woche monat mal klasse stock kapitel platz auflage lebensjahr jubiläum geburtstag
-""".split())
+""")
 COMMON = {
-    "en": frozenset("the of and to in is that it was for on with as are this by".split()),
-    "de": frozenset("der die und den von zu das mit sich des auf für ist im dem nicht ein eine".split()),
-    "fr": frozenset("le la les de et des en un une est que dans pour qui sur pas au par".split()),
-    "es": frozenset("el la los de y en que un una es por con para las del se al".split()),
+    "en": listed("the of and to in is that it was for on with as are this by"),
+    "de": listed("der die und den von zu das mit sich des auf für ist im dem nicht ein eine"),
+    "fr": listed("le la les de et des en un une est que dans pour qui sur pas au par"),
+    "es": listed("el la los de y en que un una es por con para las del se al"),
 }

@@ -98,7 +98,8 @@ def _plain(text: str) -> str:
 
 def coverage(listed: str, text: str, aliases: Mapping[tuple[str, str], Sequence[str]] | None = None) -> Coverage:
     """Which attributes of the list the text mentions. Raises DataError for a list that cannot be read."""
-    mentioned, missing = [], []
+    mentioned: list[str] = []
+    missing: list[str] = []
     for name, value in attributes(listed):
         (mentioned if mentions(name, value, text, aliases) else missing).append(name)
     return Coverage(tuple(mentioned), tuple(missing))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from .abbreviations import listed
 from .sentences import language_of, sentences
 
 _NUMBER = re.compile(r"(?<![^\W_])[-−]?\d+(?:[.,'\u202f\u00a0]\d+)*")
@@ -31,9 +32,9 @@ _WORDS = {word: str(number) for number, words in enumerate((
 _TOKEN = re.compile(r"[^\W_]+(?:[.&'’-][^\W_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PART = re.compile(r"[^\W_]+")
-_SMALL = frozenset("of the and de la le du des der die von van und y del a al".split())
+_SMALL = listed("of the and de la le du des der die von van und y del a al")
 _LINKS = _SMALL - {"and", "und", "et", "y"}
-_ALWAYS = frozenset("""i i'm i've i'll i'd monday tuesday wednesday thursday friday saturday sunday english german french spanish""".split())
+_ALWAYS = listed("i i'm i've i'll i'd monday tuesday wednesday thursday friday saturday sunday english german french spanish")
 _Date = tuple[int, int, int]
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..errors import UsageError
-from .abbreviations import COMMON, MAYBE, MONTHS, NEVER, NUMBER, STARTERS
+from .abbreviations import COMMON, MAYBE, MONTHS, NEVER, NUMBER, STARTERS, listed
 from .blocks import Section, Span, blocks, paragraphs, sections
 
 __all__ = ["LONGEST", "Section", "Span", "language_of", "paragraphs", "sections", "sentences"]
@@ -27,7 +27,7 @@ _NEXT = re.compile(r"\s*[\"'“‘«‹(\[{¿¡*_`„»—–-]*\s?(\w?)(\w*)")
 _WORD = re.compile(r"[^\s(\[{\"'“‘«‹„/—]*$")
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]|[^\W\d_]{2}\.[^\W\d_]")
 _GLUED = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]*(?:[\s,;]|[.!?](?:\s|$))")
-_SHORT_WORDS = frozenset("it is me us on in to so up do go we he of at by or".split())
+_SHORT_WORDS = listed("it is me us on in to so up do go we he of at by or")
 _LOOKBACK, _LOOKAHEAD = 48, 64
 
 
@@ -102,7 +102,7 @@ def _ends(text: str, stop: re.Match[str], block: Span, language: str, small: boo
         return False
     if mark != ".":
         return bool(first) or mark[0] in "!?؟۔।॥"
-    return _after_word(word, first, rest, first.lower() + rest.lower(), language, text, at)
+    return _after_word(word, first, first.lower() + rest.lower(), language)
 
 
 def _glued_end(text: str, end: int, mark: str, word: str) -> bool:
@@ -114,7 +114,7 @@ def _glued_end(text: str, end: int, mark: str, word: str) -> bool:
     return (len(word) > 2 or word in _SHORT_WORDS) and word.isalpha() and word[1:].islower() and word.lower() not in NEVER
 
 
-def _after_word(word: str, first: str, rest: str, following: str, language: str, text: str, at: int) -> bool:
+def _after_word(word: str, first: str, following: str, language: str) -> bool:
     """Whether a single full stop after `word`, with a space behind it, ends a sentence."""
     plain = word.lower().lstrip("-*_")
     begins = following in STARTERS and (first.isupper() or not first.isalpha())
@@ -129,5 +129,5 @@ def _after_word(word: str, first: str, rest: str, following: str, language: str,
     if plain in MAYBE:
         return begins or not first
     if plain.isdigit() and len(plain) <= 2 and first.isupper() and language == "de":
-        return following not in MONTHS and (begins or text[max(0, at - 40):at].count(" ") > 0 and following in STARTERS)
+        return following not in MONTHS and begins
     return True
