@@ -1,0 +1,10 @@
+"""Localisation: read a file of texts, translate what is missing, check that nothing got broken, write it back.
+
+    formats    po  xliff  android  strings  json_  arb: bytes -> Document -> the same bytes, but for what was translated
+    guard      placeholders  icu  glossary: what must survive a translation, and whether it did
+    memory     what was translated before
+    translate  translate_document: memory, then a model, then checks; doubtful ones are marked for review
+    scores     placeholder_survival
+
+Example: `report = translate_document(open_document("de.po"), translate)`, then `document.write(report.targets)`.
+"""
