@@ -24,7 +24,7 @@ TABLE: dict[str, tuple[set[str], set[str], set[str]]] = {
     "teach": ({"models", "tasks", "errors", "home"}, {"numpy", "torch"}, {"onnxruntime"}),
     "shrink": ({"models", "run", "bundle", "tasks", "errors"}, {"numpy", "torch", "onnx"}, set()),
     "recipes": ({"models", "teach", "shrink", "proof", "bundle", "run", "tasks", "errors", "home", "_version"}, {"numpy", "torch"}, set()),
-    "cli": ({"errors", "_version", "recipes.config", "recipes.events"}, {"click"}, {"torch"}),
+    "cli": ({"errors", "_version", "recipes.config", "recipes.events", "recipes.text"}, {"click"}, {"torch"}),
     "__init__": ({"errors", "_version"}, set(), HEAVY | {"numpy", "onnxruntime"}),
 }
 # cli touches every room, but only inside the function that needs it.

@@ -13,8 +13,8 @@ import time
 from itertools import pairwise
 
 import pytest
-from tiny_gguf import vocabulary, write_tiny_gguf
 
+from tiny_gguf import vocabulary, write_tiny_gguf
 from understudy.errors import BundleError, MissingExtraError, UsageError
 from understudy.run.generate.engine import Engine
 from understudy.run.generate.sampling import Sampling, choices_grammar
@@ -170,7 +170,7 @@ def test_scores_are_the_models_probabilities(engine):
     assert score.perplexity == pytest.approx(math.exp(sum(nats) / len(nats)))
     assert score.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / (len(text.encode()) - score.tokens[0].bytes))
     # The same probabilities, asked for in another way: all continuations of each prefix.
-    tokens, kinds, _ = vocabulary()
+    tokens, _kinds, _ = vocabulary()
     for at, token in list(enumerate(score.tokens))[1:4]:
         words = dict(engine.next_words(ids[:at], len(tokens)))
         assert math.log(words[token.piece]) == pytest.approx(token.logprob, abs=1e-3)

@@ -12,15 +12,15 @@ from ._version import __version__
 from .errors import UnderstudyError
 
 if TYPE_CHECKING:
-    from .recipes.classify import train
     from .recipes.inspecting import bench, doctor, show
     from .recipes.proving import prove
-    from .run.answer import load
+    from .recipes.training import train
+    from .run.opening import load
 
 __all__ = ["UnderstudyError", "__version__", "bench", "doctor", "load", "prove", "show", "train"]
 
-_HOMES = {"bench": ".recipes.inspecting", "doctor": ".recipes.inspecting", "load": ".run.answer", "prove": ".recipes.proving",
-          "show": ".recipes.inspecting", "train": ".recipes.classify"}
+_HOMES = {"bench": ".recipes.inspecting", "doctor": ".recipes.inspecting", "load": ".run.opening", "prove": ".recipes.proving",
+          "show": ".recipes.inspecting", "train": ".recipes.training"}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,27 +6,28 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
+from . import writing
+from .sampling import sampling_flags, used
 
 if TYPE_CHECKING:
     from ..run.answer import Understudy
+    from ..run.writing import Writer
     from ..tasks.reading import Row
     from ..tasks.types import Prediction
 
 _CHUNK = 512
 
 
-def _opened(path: str, threads: int) -> Understudy:
-    from ..bundle import open_bundle
-    from ..run.answer import Understudy
+def _opened(path: str, threads: int) -> Understudy | Writer:
+    from ..run.opening import load
 
     # Sizes now, hashes file by file as each is read: a rung that is never asked is never hashed, and the first answer comes sooner.
-    return Understudy(open_bundle(Path(path), verify="sizes"), threads=threads)
+    return load(path, threads=threads, verify=False)
 
 
 @click.command()
@@ -39,17 +40,31 @@ def _opened(path: str, threads: int) -> Understudy:
 @click.option("--on-bad-row", type=click.Choice(["fail", "skip"]), default="fail", show_default=True, help="What to do with a row that cannot be used.")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many labels to show per text.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores for large batches.")
+@sampling_flags
 @click.option("--json", "as_json", is_flag=True, help="JSON: a document for texts, JSON lines for a file.")
 def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str, text_column: str | None, encoding: str | None,
-            on_bad_row: str, top: int, threads: int, as_json: bool) -> None:
-    """Answer texts given here, or a file row by row (its columns stay, label, confidence and rung are added).
+            on_bad_row: str, top: int, threads: int, as_json: bool, **given: Any) -> None:
+    """Answer texts given here, or a file row by row: its columns stay, and the answer's are added.
 
     Example: understudy predict support "where is my card?"
+
+    Example: understudy predict en-de "Where is the station?"
     """
     if bool(texts) == bool(source):
         raise UsageError("predict needs texts, or --input FILE" if not texts else "predict takes texts or --input FILE, not both",
                          hint='understudy predict support "where is my card?"')
+    from ..run.answer import Understudy
+
     opened = _opened(bundle, threads)
+    if not isinstance(opened, Understudy):
+        with opened:
+            if source:
+                writing.answer_file(opened, source, target, text_column, encoding, on_bad_row, given, as_json)
+            else:
+                writing.answer_given(opened, list(texts), given, as_json)
+        return
+    if flags := used(given):
+        raise UsageError(f"{flags[0]} is for models that write, and {bundle} sorts")
     if source:
         _file(opened, source, target, text_column, encoding, on_bad_row, as_json)
     else:

@@ -1,60 +1,89 @@
-"""understudy train: a labelled file in, a bundle out."""
+"""understudy train: data files in, a bundle out."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 import click
 
+from ..errors import UsageError
 from ..recipes.config import TrainConfig
 from ..recipes.events import Event
+from ..recipes.text.config import TextConfig
 
 _PARSERS = {"max_error": "parse_share", "test_share": "parse_share", "max_size": "parse_size", "time_budget": "parse_duration",
             "max_latency": "parse_duration"}
+_WHOLE = ("seed", "threads", "pieces", "context")
+TASKS = ("classify", "translate", "summarize", "generate", "lm")
+
+
+def _shared() -> dict[str, list[Field]]:
+    """Every dial by name, with the one or two configs that have it."""
+    found: dict[str, list[Field]] = {}
+    for config in (TrainConfig, TextConfig):
+        for dial in fields(config):
+            found.setdefault(dial.name, []).append(dial)
+    return found
 
 
 def _dials(function: Callable) -> Callable:
-    """One flag per field of TrainConfig, with its default and help text."""
-    for dial in reversed(fields(TrainConfig)):
-        told = dial.metadata
-        kind: Any = click.Choice(told["choices"]) if told["choices"] else int if dial.name in ("seed", "threads") else str
-        default = None if dial.name in _PARSERS else dial.default
-        shown = f"{dial.default}" if dial.name in _PARSERS and dial.default is not None else default is not None
-        function = click.option(f"--{dial.name.replace('_', '-')}", dial.name, type=kind, default=default, metavar=told["metavar"],
-                                help=told["help"], show_default=shown)(function)
+    """One flag per dial, with its default and help text; a flag of both configs lists the choices of both."""
+    writing = {dial.name for dial in fields(TextConfig)}
+    sorting = {dial.name for dial in fields(TrainConfig)}
+    for name, dials in reversed(_shared().items()):
+        told = dials[0].metadata
+        choices = tuple(dict.fromkeys(choice for dial in dials for choice in dial.metadata["choices"]))
+        kind: Any = click.Choice(choices) if choices else int if name in _WHOLE else float if name == "epochs" else str
+        only = "" if name in writing & sorting else " (classify)" if name in sorting else " (text tasks)"
+        helps = list(dict.fromkeys(dial.metadata["help"] for dial in dials))
+        text = helps[0] if len(helps) == 1 else f"{helps[0]} Text tasks: {helps[1]}"
+        shown = {str(dial.default) for dial in dials if dial.default is not None}
+        function = click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, metavar=told["metavar"], help=text + only,
+                                show_default=shown.pop() if len(shown) == 1 else False)(function)
     return function
 
 
-def _config(given: dict[str, Any]) -> TrainConfig:
+def _config(task: str, given: dict[str, Any]) -> Any:
     from ..proof import units
 
+    config = TrainConfig if task == "classify" else TextConfig
+    known = {dial.name: dial for dial in fields(config)}
     kept = {name: value for name, value in given.items() if value is not None}
+    for name in kept:
+        if name not in known:
+            raise UsageError(f"--{name.replace('_', '-')} is no flag of the task {task}", hint="understudy train --help says which flags are for which")
+        choices = known[name].metadata["choices"]
+        if choices and kept[name] not in choices:
+            raise UsageError(f"--{name.replace('_', '-')} is {kept[name]!r}", hint=f"for the task {task} one of {', '.join(choices)}")
     for name, parser in _PARSERS.items():
         if name in kept:
             kept[name] = getattr(units, parser)(kept[name])
     if "max_latency" in kept:
         kept["max_latency"] *= 1000  # parse_duration speaks seconds, the dial milliseconds
-    return TrainConfig(**kept)
+    return config(**kept)
 
 
 @click.command()
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.option("--out", required=True, metavar="DIR", help="Where the bundle goes; an earlier bundle there is replaced.")
+@click.option("--task", type=click.Choice(TASKS), default="classify", show_default=True, help="What the model is for.")
 @_dials
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def command(data: str, out: str, as_json: bool, **given: Any) -> None:
-    """Make a bundle from a labelled file: read, ask the teacher, train, shrink, calibrate, prove.
+def command(data: tuple[str, ...], out: str, task: str, as_json: bool, **given: Any) -> None:
+    """Make a bundle from data files: read, ask the teacher, train, shrink, calibrate, prove.
 
     Example: understudy train tickets.csv --out support
-    """
-    config = _config(given)
-    from ..recipes.classify import train
 
-    result = train(data, out=out, config=config, listen=_silent if as_json else _Screen().hear)
+    Example: understudy train pairs.tsv --task translate --source en --target de --out en-de
+    """
+    config = _config(task, given)
+    from ..recipes.training import train
+
+    result = train(list(data), out=out, task=task, config=config, listen=_silent if as_json else _Screen().hear)
     if as_json:
         click.echo(json.dumps({"path": str(result.path), "id": result.manifest.id, "seconds": result.seconds, "notes": result.lines,
                                "receipt": result.receipt.data}, ensure_ascii=False))

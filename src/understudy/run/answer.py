@@ -40,6 +40,8 @@ class Understudy:
     """An opened bundle. It is a Predictor; rungs are opened when first asked, so a tiny request stays tiny."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        if bundle.manifest.task != "classify":
+            raise UsageError(f"{bundle.path} was made for the task {bundle.manifest.task}, not to classify", hint="understudy predict writes with it")
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
         self.labels: tuple[str, ...] = bundle.manifest.labels

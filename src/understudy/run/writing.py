@@ -22,6 +22,8 @@ SPEC = "generation.json"
 MODEL = "model.gguf"
 FORMS = ("pair", "text", "chat")
 _SLOTS = 4
+_ALONE = 30_000_000
+"""Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Writer:
         rung = bundle.manifest.rungs[-1]
         self._folder = rung.path
         self.prompt = _prompt(bundle, f"{rung.path}/{SPEC}")
+        threads = threads or (1 if rung.parameters <= _ALONE else None)
         self._settings: dict[str, Any] = {"threads": threads, "slots": slots, "copy": copy, "context": rung.max_tokens}
         self._opened: Engine | None = None
 

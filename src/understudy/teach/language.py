@@ -6,13 +6,13 @@ and the norms by AdamW. The rate rises, stays, and falls to zero over the last p
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import torch
@@ -99,6 +99,8 @@ def train_language(model: Decoder, sequences: Sequences, config: LanguageConfig,
                 saved = monotonic()
         else:
             now.epoch, now.position = now.epoch + 1, 0
+    if window:
+        last = _report(now, min(1.0, _share(now, total, config)), window)
     model.eval()
     model.dropout = 0.0
     if state is not None:
@@ -162,10 +164,16 @@ def _report(now: _State, share: float, window: deque[tuple[float, int, float]]) 
 
 
 def _save(path: Path, key: str, model: Decoder, optimisers: list[torch.optim.Optimizer], now: _State) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, kept in optimiser.state_dict()["state"].items():
+            tensors.update({f"{number}/{index}/{name}": torch.as_tensor(value) for name, value in kept.items() if value is not None})
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        torch.save({"key": key, "model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers], "now": asdict(now)}, half)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, half, metadata={"key": key, "now": json.dumps(asdict(now))})
         os.replace(half, path)
     finally:
         half.unlink(missing_ok=True)
@@ -173,15 +181,25 @@ def _save(path: Path, key: str, model: Decoder, optimisers: list[torch.optim.Opt
 
 def _restore(path: Path | None, key: str, model: Decoder, optimisers: list[torch.optim.Optimizer]) -> _State | None:
     """The saved state, or None where there is none of this run: a broken file costs time, not the run."""
+    from safetensors import safe_open
+
     if path is None or not path.is_file():
         return None
     try:
-        kept: dict[str, Any] = torch.load(path, weights_only=True)
-        if kept["key"] != key:
-            return None
-        model.load_state_dict(kept["model"])
-        for optimiser, state in zip(optimisers, kept["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
-        return _State(**kept["now"])
+        with safe_open(path, "pt") as file:
+            told = file.metadata()
+            if told["key"] != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        model.load_state_dict({name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")})
+        for number, optimiser in enumerate(optimisers):
+            state: dict[int, dict[str, torch.Tensor]] = {}
+            for name, tensor in tensors.items():
+                place, _, rest = name.partition("/")
+                if place == str(number):
+                    index, _, field = rest.partition("/")
+                    state.setdefault(int(index), {})[field] = tensor
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        return _State(**json.loads(told["now"]))
     except Exception:
         return None

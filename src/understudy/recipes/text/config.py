@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ...models.decoder import DecoderShape
 from ..config import dial
+
+if TYPE_CHECKING:
+    from ...models.decoder import DecoderShape
 
 TASKS = ("translate", "summarize", "generate", "lm", "chat")
 
@@ -23,6 +26,8 @@ class Size:
 
     def shape(self, vocabulary: int, context: int) -> DecoderShape:
         """The decoder for a vocabulary of that many pieces."""
+        from ...models.decoder import DecoderShape
+
         return DecoderShape(vocabulary, self.width, self.layers, self.heads, self.kv_heads, self.hidden, context)
 
 

@@ -15,12 +15,11 @@ import numpy as np
 from ..._version import __version__
 from ...bundle import Manifest, Rung, open_bundle, write_bundle
 from ...bundle.text_card import text_card
-from ...models.decoder import save_hub
 from ...models.pieces import BOS, EOS, PAD, SEP, special_id
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.generate.sampling import Sampling
 from ...run.writing import MODEL, SPEC, Prompt, Writer, Written, spec_json
-from ...shrink.gguf.write import write_gguf
+from ...shrink.own_gguf import write_own
 from ...tasks.reading.pairs import Pair
 from ..events import Event, Listener
 from .config import TextConfig
@@ -45,9 +44,8 @@ def stage(fitted: Fitted, task: str, config: TextConfig, provenance: dict[str, A
           answer_tokens: int) -> Staged:
     """The model at `precision` as bundle files. `answer_tokens` bounds an answer unless the caller says otherwise."""
     ids = {mark: special_id(fitted.tokenizer, mark) for mark in (BOS, EOS, PAD, SEP)}
-    folder, packed = scratch / "hub", scratch / f"{precision}.gguf"
-    save_hub(fitted.model, fitted.tokenizer.to_str(), folder, bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
-    write_gguf(folder, packed, precision=precision)
+    packed = scratch / f"{precision}.gguf"
+    write_own(fitted.model, fitted.tokenizer.to_str(), packed, precision=precision, bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
     prompt = Prompt("text" if task == "lm" else "pair", ids[BOS], None if task == "lm" else ids[SEP], ids[EOS], {}, answer_tokens)
     spec = json.dumps(spec_json(prompt), indent=1, sort_keys=True) + "\n"
     rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=fitted.model.shape.parameters, precision=precision, mix={RUNG: 1.0},

@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from ...errors import DataError
 from ...home import cache_dir
@@ -20,6 +20,9 @@ from ...teach.language import LanguageConfig, Progress, evaluate, train_language
 from ...teach.sequences import Sequences, cut, sequences_of
 from ..events import Event, Listener
 from .config import SIZES, TextConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _HELD = 400
 _SAMPLE = 30_000_000
@@ -54,7 +57,7 @@ def fit(train: Sequence[Pair], config: TextConfig, seconds: float | None, listen
     listen(Event("write", f"{tokenizer.get_vocab_size():,} pieces, {len(rest.ids):,} tokens, {model.shape.parameters:,} parameters"))
     loop = loop or LanguageConfig(epochs=config.epochs, seconds=seconds)
     key = _key(rest, model, loop, config.seed)
-    last = train_language(model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.pt", key=key, stop=stop,
+    last = train_language(model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.safetensors", key=key, stop=stop,
                           progress=lambda now: listen(Event("write", _line(now), now.share)))
     nats = evaluate(model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}, held-out loss {nats:.3f} nats a token"))

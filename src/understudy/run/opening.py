@@ -1,0 +1,26 @@
+"""`understudy.load`: a bundle that sorts, or one that writes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..bundle import open_bundle
+from .answer import Understudy
+
+if TYPE_CHECKING:
+    from .writing import Writer
+
+
+def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True) -> Understudy | Writer:
+    """Opens a bundle: an Understudy where its task is to classify, else a Writer.
+
+    `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. Raises
+    BundleError for a bundle that is broken or hostile.
+    """
+    bundle = open_bundle(path, verify="full" if verify else "sizes")
+    if bundle.manifest.task == "classify":
+        return Understudy(bundle, threads=threads)
+    from .writing import Writer
+
+    return Writer(bundle, threads=threads if threads > 1 else None)
