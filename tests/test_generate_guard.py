@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 import pytest
-from tiny_gguf import CONTROL, vocabulary, write_tiny_gguf
 
+from tiny_gguf import CONTROL, vocabulary, write_tiny_gguf
 from understudy.errors import BundleError
 from understudy.run.generate.guard import ARCHITECTURES, TENSOR_TYPES, inspect_gguf
 
@@ -182,7 +182,7 @@ def test_flipped_bytes_are_refused_or_harmless(model, tmp_path):
                 refused += 1
             else:
                 assert info.architecture in ARCHITECTURES and 0 < info.vocabulary <= 1 << 20 and 0 < info.context <= 1 << 24
-                assert all(0 < one.offset and one.offset + one.bytes <= len(data) for one in info.tensors)
+                assert all(one.offset > 0 and one.offset + one.bytes <= len(data) for one in info.tensors)
             for at in places:
                 os.pwrite(file.fileno(), data[at : at + 1], at)
     assert 100 < refused < 1400

@@ -91,7 +91,7 @@ class Engine:
         return pieces()
 
     def complete(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """The whole continuation at once; the same text that `generate` streams."""
+        """The whole continuation at once: the text that `generate` streams (which leaves out a character broken off at the very end)."""
         sampling = sampling or Sampling()
         frame = self._ask("generate", self._body(prompt, sampling, stream=False))
         check_answer(sampling, frame["text"], frame["finish"])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .native import Native, NativeError
+from .stops import REPLACED, StopFilter
 
 Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
@@ -79,16 +80,23 @@ class Job:
         if not self.body["stream"]:
             answer = self.native.post("/completion", body, self._opened)
             first = time.perf_counter() - began - answer["timings"]["predicted_ms"] / 1000
-            return {"text": answer["content"], "ids": answer.get("tokens", []), **_figures(answer, max(first, 0.0))}
-        seconds, last = None, None
-        for last in self.native.stream(body, self._opened):
-            if seconds is None:
-                seconds = time.perf_counter() - began
-            if not last.get("stop"):
-                self.send({"event": "piece", "text": last["content"], "ids": last.get("tokens", [])})
-        if last is None or not last.get("stop"):
-            raise NativeError({"message": "the stream ended early"})
-        return {"text": last["content"], "ids": last.get("tokens", []), **_figures(last, seconds or 0.0)}
+            return {"text": answer["content"].rstrip(REPLACED), "ids": answer.get("tokens", []), **_figures(answer, max(first, 0.0))}
+        return self._streamed(body, began)
+
+    def _streamed(self, body: dict[str, Any], began: float) -> dict[str, Any]:
+        stops = StopFilter(body.pop("stop"))
+        seconds = 0.0
+        # Leaving the stream early closes its connection, and native code drops the rest.
+        with contextlib.closing(self.native.stream({**body, "timings_per_token": True}, self._opened)) as events:
+            for event in events:
+                seconds = seconds or time.perf_counter() - began
+                text, ids = stops.feed(event["content"]), event.get("tokens", [])
+                if stops.stopped:
+                    return {"text": text, "ids": ids, **_figures({**event, "stop_type": "word"}, seconds)}
+                if event.get("stop"):
+                    return {"text": text + stops.flush(), "ids": ids, **_figures(event, seconds)}
+                self.send({"event": "piece", "text": text, "ids": ids})
+        raise NativeError({"message": "the stream ended early"})
 
     def _check_schema(self, body: dict[str, Any]) -> None:
         """Refuses a schema that native code does not understand: it would answer without any constraint.

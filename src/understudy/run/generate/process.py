@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import understudy
-
 from ...errors import missing_extra
 from .wire import EngineError, read_frame, write_frame
 
@@ -27,7 +25,7 @@ class WorkerProcess:
     def __init__(self, settings: dict[str, Any], fd: int) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
-        root = str(Path(understudy.__file__).parent.parent)
+        root = str(Path(__file__).parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "understudy.run.generate.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -73,6 +73,8 @@ def _strings(name: str, value: object, most: int, longest: int) -> tuple[str, ..
             raise UsageError(f"{name} holds {one!r}", hint="strings that are not empty")
         if len(one) > longest:
             raise UsageError(f"{name} holds a string of {len(one)} characters", hint=f"at most {longest}")
+        if "\ufffd" in one:
+            raise UsageError(f"{name} holds {one!r} with U+FFFD, which stands for broken bytes", hint="remove that character")
         check_text(one, name)
     return tuple(value)
 
