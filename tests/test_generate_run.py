@@ -145,12 +145,11 @@ def test_a_json_schema_holds(engine):
     assert cut.finish == "length" and cut.text.startswith("{")
 
 
-def test_a_schema_that_is_not_understood_is_refused_rather_than_ignored(engine):
-    for schema in ({"type": "nonsense"}, {"enum": []}, {"not": {"type": "string"}}, {"$ref": "#/nowhere"}, {"type": "string", "pattern": "("}):
-        with pytest.raises(UsageError, match="json_schema is not understood"):
-            engine.complete(PROMPT, Sampling(json_schema=schema))
-        with pytest.raises(UsageError, match="json_schema is not understood"):
-            list(engine.generate(PROMPT, Sampling(json_schema=schema)))
+def test_a_schema_that_never_begins_is_refused(engine):
+    endless = {"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}, {"type": "null"}]}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+    with pytest.raises(UsageError, match="cannot be turned into a grammar"):
+        engine.complete(PROMPT, Sampling(json_schema=endless))
+    assert engine.complete(PROMPT, Sampling(max_tokens=3)).tokens == 3
 
 
 def test_closing_the_stream_stops_the_work(engine):
@@ -274,20 +273,10 @@ def test_wrong_calls(engine, call, words):
     ({"temperature": -1}, "temperature is -1"), ({"top_p": 0}, "leaves no token"), ({"seed": -1}, "seed is -1"), ({"stop": "x"}, "not a tuple"),
     ({"stop": ("",)}, "stop holds ''"), ({"stop": ("x",) * 20}, "20 strings"), ({"choices": ("a\0",)}, "NUL"), ({"top_k": True}, "top_k is True"),
     ({"choices": ("a",), "json_schema": {}}, "both given"), ({"json_schema": []}, "not a dict"), ({"json_schema": {"a": float("nan")}}, "not JSON"),
-    ({"json_schema": {"$ref": "http://x/y"}}, "refers to 'http"), ({"json_schema": {"maxItems": 10**6}}, "maxItems=1000000"),
-    ({"json_schema": {"enum": ["x" * 40_000]}}, "bytes"), ({"json_schema": {"pattern": "a" * 300}}, "pattern of 300"),
 ])  # fmt: skip
 def test_sampling_is_checked(arguments, words):
     with pytest.raises(UsageError, match=words):
         Sampling(**arguments)
-
-
-def test_a_deep_schema_is_refused():
-    deep: dict = {}
-    for _ in range(5000):
-        deep = {"items": deep}
-    with pytest.raises(UsageError, match="json_schema"):
-        Sampling(json_schema=deep)
 
 
 def test_copying_is_faster_to_guess_and_says_the_same(model):
@@ -340,6 +329,14 @@ def test_closing_ends_the_worker(model):
     del forgotten
     gc.collect()
     assert gone(pid)
+
+
+def test_a_program_may_end_without_closing(model):
+    program = ("from understudy.run.generate.engine import Engine\n"
+               f"engine = Engine.open({str(model)!r}, context=256, threads=1)\nstream = engine.generate('the')\nnext(stream)\n"
+               "print(engine.worker_pid, flush=True)\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and gone(int(done.stdout))
 
 
 def test_the_worker_ends_with_its_caller(model):

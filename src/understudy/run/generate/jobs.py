@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import socket
 import time
@@ -17,7 +16,6 @@ Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
 # Enough to outweigh any logit; the reported log-probabilities are taken before it is added.
 _FORCE = 1e9
-_MOST_SCHEMAS = 256
 
 
 class Job:
@@ -27,7 +25,6 @@ class Job:
         self.native, self.body, self.send = native, body, send
         self.context: int = settings["context"]
         self.vocabulary: int = settings["vocabulary"]
-        self.schemas: set[str] = settings.setdefault("schemas", set())
         self.cancelled = False
         self._socket: socket.socket | None = None
 
@@ -76,7 +73,6 @@ class Job:
         """Continues a prompt; streamed as 'piece' frames or in one answer."""
         began = time.perf_counter()
         body = {**self.body["fields"], "prompt": self._prompt(), "cache_prompt": True}
-        self._check_schema(body)
         if not self.body["stream"]:
             answer = self.native.post("/completion", body, self._opened)
             first = time.perf_counter() - began - answer["timings"]["predicted_ms"] / 1000
@@ -97,24 +93,6 @@ class Job:
                     return {"text": text + stops.flush(), "ids": ids, **_figures(event, seconds)}
                 self.send({"event": "piece", "text": text, "ids": ids})
         raise NativeError({"message": "the stream ended early"})
-
-    def _check_schema(self, body: dict[str, Any]) -> None:
-        """Refuses a schema that native code does not understand: it would answer without any constraint.
-
-        The probe tries to force a character that begins no JSON; the prompt it evaluates stays cached for the request.
-        """
-        if "json_schema" not in body:
-            return
-        schema = json.dumps(body["json_schema"])
-        if schema in self.schemas:
-            return
-        wrong = self._ids("~", special=False, bos=False)[-1]
-        probe = {**body, "n_predict": 1, "temperature": 0, "logit_bias": [[wrong, _FORCE]], "stop": []}
-        if self.native.post("/completion", probe, self._opened).get("tokens") == [wrong]:
-            raise NativeError({"message": "the schema is not understood", "type": "schema"})
-        if len(self.schemas) > _MOST_SCHEMAS:
-            self.schemas.clear()
-        self.schemas.add(schema)
 
     def score(self) -> dict[str, Any]:
         """Log-probability of each token of a text: each token is forced in turn, after a prefix that stays cached.
