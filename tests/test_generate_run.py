@@ -339,11 +339,12 @@ def test_a_program_may_end_without_closing(model):
     assert (done.returncode, done.stderr) == (0, "") and gone(int(done.stdout))
 
 
-def test_the_worker_ends_with_its_caller(model):
+def test_the_worker_ends_with_its_caller_and_leaves_nothing(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     program = ("import sys, os\nfrom understudy.run.generate.engine import Engine\n"
                f"engine = Engine.open({str(model)!r}, context=256, threads=1)\nprint(engine.worker_pid, flush=True)\nos.kill(os.getpid(), 9)\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == -9 and gone(int(done.stdout))
+    assert done.returncode == -9 and gone(int(done.stdout)) and not list(tmp_path.iterdir())
 
 
 def test_weights_that_native_code_refuses_are_an_error_in_words(model, tmp_path):

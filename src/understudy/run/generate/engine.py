@@ -181,8 +181,13 @@ class Engine:
                     held.worker.end()
                     held.worker = None
                 self._same_file()
-                held.worker = WorkerProcess(self._settings, self._fd)
-                self._same_file()
+                worker = WorkerProcess(self._settings, self._fd)
+                try:
+                    self._same_file()
+                except BaseException:
+                    worker.end()
+                    raise
+                held.worker = worker
             return held.worker
 
     def _same_file(self) -> None:
