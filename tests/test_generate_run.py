@@ -18,6 +18,7 @@ from tiny_gguf import vocabulary, write_tiny_gguf
 from understudy.errors import BundleError, MissingExtraError, UsageError
 from understudy.run.generate.engine import Engine
 from understudy.run.generate.sampling import Sampling, choices_grammar
+from understudy.run.generate.stops import StopFilter
 from understudy.run.generate.template import encode_chat, fit_messages
 from understudy.run.generate.wire import EngineError
 
@@ -68,6 +69,16 @@ def test_the_stream_is_the_whole_answer(engine, sampling):
         piece.text.encode("utf-8")
 
 
+def test_an_answer_cut_inside_a_character_is_the_same_in_both(engine):
+    for seed in range(30):
+        sampling = Sampling(max_tokens=7 + seed, temperature=1.5, seed=seed)
+        whole = engine.complete(PROMPT, sampling).text
+        streamed = "".join(piece.text for piece in engine.generate(PROMPT, sampling))
+        assert not whole.endswith("\ufffd") and not streamed.endswith("\ufffd")
+        # A random model also breaks off inside bytes that are no beginning of a character; the stream ends before them.
+        assert whole == streamed or whole.startswith(streamed + "\ufffd")
+
+
 def test_the_same_seed_is_the_same_answer(engine):
     warm = [engine.complete(PROMPT, Sampling(max_tokens=40, temperature=1.2, seed=seed)).ids for seed in (1, 1, 2, 3)]
     assert warm[0] == warm[1] and len(set(warm)) > 1
@@ -90,11 +101,27 @@ def test_a_stop_string_across_tokens_never_shows(engine):
 
 
 def test_what_is_held_back_for_a_stop_string_comes_out_in_the_end(engine):
-    whole = engine.complete(PROMPT, Sampling(max_tokens=20))
-    tail = next(whole.text[at:] for at in range(len(whole.text) - 1, 0, -1) if "\ufffd" not in whole.text[at:])
-    sampling = Sampling(max_tokens=20, stop=(tail + "zzz",))
+    answers = [(length, engine.complete(PROMPT, Sampling(max_tokens=length))) for length in range(5, 30)]
+    length, whole = next((length, answer) for length, answer in answers if answer.text[-2:].isalpha() and answer.text[-2:].isascii())
+    sampling = Sampling(max_tokens=length, stop=(whole.text[-2:] + "zzz",))
     assert engine.complete(PROMPT, sampling).text == whole.text
     assert "".join(piece.text for piece in engine.generate(PROMPT, sampling)) == whole.text
+
+
+def test_the_stop_filter_lets_out_what_is_certain():
+    for text in ("abcab<end", "ab<e<en<end>xyz", "a\ufffd\ufffdb<\ufffd", "<end>", "", "<<<end>>"):
+        for size in (1, 2, 3, 50):
+            stops = StopFilter(("<end>", "nd>x"))
+            out = []
+            for at in range(0, len(text), size):
+                out.append(stops.feed(text[at : at + size]))
+                if stops.stopped:
+                    break
+            else:
+                out.append(stops.flush())
+            assert "".join(out) == text.split("<end>")[0].rstrip("\ufffd")
+    waiting = StopFilter(("stop",))
+    assert [waiting.feed(one) for one in ("a s", "to", "o", "\ufffd", "b")] == ["a ", "", "stoo", "", "\ufffdb"]
 
 
 def test_choices_hold(engine):
@@ -118,12 +145,11 @@ def test_a_json_schema_holds(engine):
     assert cut.finish == "length" and cut.text.startswith("{")
 
 
-def test_a_schema_that_is_not_understood_is_refused_rather_than_ignored(engine):
-    for schema in ({"type": "nonsense"}, {"enum": []}, {"not": {"type": "string"}}, {"$ref": "#/nowhere"}, {"type": "string", "pattern": "("}):
-        with pytest.raises(UsageError, match="json_schema is not understood"):
-            engine.complete(PROMPT, Sampling(json_schema=schema))
-        with pytest.raises(UsageError, match="json_schema is not understood"):
-            list(engine.generate(PROMPT, Sampling(json_schema=schema)))
+def test_a_schema_that_never_begins_is_refused(engine):
+    endless = {"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}, {"type": "null"}]}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+    with pytest.raises(UsageError, match="cannot be turned into a grammar"):
+        engine.complete(PROMPT, Sampling(json_schema=endless))
+    assert engine.complete(PROMPT, Sampling(max_tokens=3)).tokens == 3
 
 
 def test_closing_the_stream_stops_the_work(engine):
@@ -170,7 +196,7 @@ def test_scores_are_the_models_probabilities(engine):
     assert score.perplexity == pytest.approx(math.exp(sum(nats) / len(nats)))
     assert score.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / (len(text.encode()) - score.tokens[0].bytes))
     # The same probabilities, asked for in another way: all continuations of each prefix.
-    tokens, _kinds, _ = vocabulary()
+    tokens = vocabulary()[0]
     for at, token in list(enumerate(score.tokens))[1:4]:
         words = dict(engine.next_words(ids[:at], len(tokens)))
         assert math.log(words[token.piece]) == pytest.approx(token.logprob, abs=1e-3)
@@ -186,7 +212,9 @@ def test_next_words_are_a_distribution(engine):
     words = engine.next_words(PROMPT, 282)
     assert len(words) == 282 and sum(probability for _, probability in words) == pytest.approx(1, abs=1e-3)
     assert all(left[1] >= right[1] for left, right in pairwise(words))
-    assert engine.next_words(PROMPT, 3) == words[:3]
+    few = engine.next_words(PROMPT, 3)
+    assert [word for word, _ in few] == [word for word, _ in words[:3]]
+    assert [probability for _, probability in few] == pytest.approx([probability for _, probability in words[:3]], abs=1e-4)
 
 
 def test_text_and_ids(engine):
@@ -245,20 +273,10 @@ def test_wrong_calls(engine, call, words):
     ({"temperature": -1}, "temperature is -1"), ({"top_p": 0}, "leaves no token"), ({"seed": -1}, "seed is -1"), ({"stop": "x"}, "not a tuple"),
     ({"stop": ("",)}, "stop holds ''"), ({"stop": ("x",) * 20}, "20 strings"), ({"choices": ("a\0",)}, "NUL"), ({"top_k": True}, "top_k is True"),
     ({"choices": ("a",), "json_schema": {}}, "both given"), ({"json_schema": []}, "not a dict"), ({"json_schema": {"a": float("nan")}}, "not JSON"),
-    ({"json_schema": {"$ref": "http://x/y"}}, "refers to 'http"), ({"json_schema": {"maxItems": 10**6}}, "maxItems=1000000"),
-    ({"json_schema": {"enum": ["x" * 40_000]}}, "bytes"), ({"json_schema": {"pattern": "a" * 300}}, "pattern of 300"),
 ])  # fmt: skip
 def test_sampling_is_checked(arguments, words):
     with pytest.raises(UsageError, match=words):
         Sampling(**arguments)
-
-
-def test_a_deep_schema_is_refused():
-    deep: dict = {}
-    for _ in range(5000):
-        deep = {"items": deep}
-    with pytest.raises(UsageError, match="json_schema"):
-        Sampling(json_schema=deep)
 
 
 def test_copying_is_faster_to_guess_and_says_the_same(model):
@@ -288,13 +306,13 @@ def test_a_killed_worker_fails_the_request_and_nothing_else(model):
 def test_a_hanging_worker_is_ended(model):
     with Engine.open(model, context=256, threads=1, patience=0.5) as engine:
         os.kill(engine.worker_pid, signal.SIGSTOP)
-        with pytest.raises(EngineError, match="no sign of life for 0.5 seconds"):
+        with pytest.raises(EngineError, match=r"no sign of life for 0\.5 seconds"):
             engine.complete(PROMPT)
         assert engine.complete(PROMPT, Sampling(max_tokens=3)).tokens == 3
 
 
 def test_a_model_that_does_not_load_in_time(model, monkeypatch):
-    with pytest.raises(EngineError, match="did not load within 0.001 seconds"):
+    with pytest.raises(EngineError, match=r"did not load within 0\.001 seconds"):
         Engine.open(model, threads=1, start_timeout=0.001)
 
 
@@ -313,17 +331,26 @@ def test_closing_ends_the_worker(model):
     assert gone(pid)
 
 
-def test_the_worker_ends_with_its_caller(model):
+def test_a_program_may_end_without_closing(model):
+    program = ("from understudy.run.generate.engine import Engine\n"
+               f"engine = Engine.open({str(model)!r}, context=256, threads=1)\nstream = engine.generate('the')\nnext(stream)\n"
+               "print(engine.worker_pid, flush=True)\n")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and gone(int(done.stdout))
+
+
+def test_the_worker_ends_with_its_caller_and_leaves_nothing(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     program = ("import sys, os\nfrom understudy.run.generate.engine import Engine\n"
                f"engine = Engine.open({str(model)!r}, context=256, threads=1)\nprint(engine.worker_pid, flush=True)\nos.kill(os.getpid(), 9)\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == -9 and gone(int(done.stdout))
+    assert done.returncode == -9 and gone(int(done.stdout)) and not list(tmp_path.iterdir())
 
 
 def test_weights_that_native_code_refuses_are_an_error_in_words(model, tmp_path):
     path = tmp_path / "odd.gguf"
     path.write_bytes(model.read_bytes().replace(b"blk.1.attn_q.weight", b"blk.7.attn_q.weight", 1))
-    with pytest.raises(EngineError, match="cannot load the model|ended while it loaded"):
+    with pytest.raises(EngineError, match=r"cannot load the model|ended while it loaded"):
         Engine.open(path, threads=1)
 
 

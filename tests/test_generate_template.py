@@ -128,7 +128,7 @@ def test_the_oldest_turns_are_dropped_first():
     ([{"role": "user", "content": "a\0b"}], "NUL"),
     ([{"role": "user", "content": "\ud800"}], "half a character"),
     ([{"role": "system", "content": "x"}], "nothing else"),
-    ([{"role": "user", "content": "x"}, {"role": "system", "content": "x"}], "stands first"),
+    ([{"role": "user", "content": "x"}, {"role": "system", "content": "x"}], "message 1 is a system message"),
 ])  # fmt: skip
 def test_messages_are_checked(messages, words):
     with pytest.raises(UsageError, match=words):

@@ -6,14 +6,14 @@ request starts a new worker.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import queue
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ...errors import BundleError, UnderstudyError, UsageError
 from .guard import GgufInfo, open_gguf
@@ -27,6 +27,20 @@ _LONGEST_TEXT = 8 << 20
 Prompt = str | Sequence[int]
 
 
+class _Held:
+    """What an engine must give back: the worker and the open file."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.worker = fd, cast("WorkerProcess | None", None)
+
+    def release(self) -> None:
+        """Ends the worker and closes the file."""
+        if self.worker is not None:
+            self.worker.end()
+        self.worker = None
+        os.close(self.fd)
+
+
 class Engine:
     """A model that continues text. Threads may share one; `slots` requests run at once, more wait their turn."""
 
@@ -34,8 +48,9 @@ class Engine:
         self._fd, self.info, self._settings, self._patience = fd, info, settings, patience
         self._written = _mark(fd)
         self._lock = threading.Lock()
-        self._worker: WorkerProcess | None = None
-        self._closed = False
+        self._held = _Held(fd)
+        # Also at the end of the program, while threads and pipes still work.
+        self._finalizer = weakref.finalize(self, self._held.release)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, context: int | None = None, threads: int | None = None, slots: int = 1,
@@ -52,9 +67,13 @@ class Engine:
         try:
             settings = _settings(fd, info, context, threads, slots, copy, start_timeout)
             engine = cls(fd, info, settings, _positive("patience", patience))
-            engine._ready()
         except BaseException:
             os.close(fd)
+            raise
+        try:
+            engine._ready()
+        except BaseException:
+            engine.close()
             raise
         return engine
 
@@ -66,7 +85,7 @@ class Engine:
     @property
     def worker_pid(self) -> int | None:
         """Process id of the worker, None before it starts and after `close`."""
-        return None if self._worker is None else self._worker.pid
+        return None if self._held.worker is None else self._held.worker.pid
 
     def generate(self, prompt: Prompt, sampling: Sampling | None = None) -> Iterator[Piece]:
         """Streams the continuation of a prompt (a text, read without special tokens, or ids).
@@ -91,7 +110,7 @@ class Engine:
         return pieces()
 
     def complete(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """The whole continuation at once; the same text that `generate` streams."""
+        """The whole continuation at once: the text that `generate` streams (which leaves out a character broken off at the very end)."""
         sampling = sampling or Sampling()
         frame = self._ask("generate", self._body(prompt, sampling, stream=False))
         check_answer(sampling, frame["text"], frame["finish"])
@@ -126,23 +145,13 @@ class Engine:
     def close(self) -> None:
         """Ends the worker; requests that run fail. May be called twice."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            if self._worker is not None:
-                self._worker.end()
-            self._worker = None
-            os.close(self._fd)
+            self._finalizer()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
 
     def _body(self, prompt: Prompt, sampling: Sampling, *, stream: bool) -> dict[str, Any]:
         if sampling.copy and not self._settings["copy"]:
@@ -164,16 +173,22 @@ class Engine:
 
     def _ready(self) -> WorkerProcess:
         with self._lock:
-            if self._closed:
+            if not self._finalizer.alive:
                 raise UsageError("the engine is closed", hint="open it again")
-            if self._worker is None or not self._worker.alive:
-                if self._worker is not None:
-                    self._worker.end()
-                    self._worker = None
+            held = self._held
+            if held.worker is None or not held.worker.alive:
+                if held.worker is not None:
+                    held.worker.end()
+                    held.worker = None
                 self._same_file()
-                self._worker = WorkerProcess(self._settings, self._fd)
-                self._same_file()
-            return self._worker
+                worker = WorkerProcess(self._settings, self._fd)
+                try:
+                    self._same_file()
+                except BaseException:
+                    worker.end()
+                    raise
+                held.worker = worker
+            return held.worker
 
     def _same_file(self) -> None:
         if _mark(self._fd) != self._written:
@@ -207,7 +222,7 @@ class Engine:
             worker.forget(number, cancel=not finished)
 
     def _death(self, worker: WorkerProcess) -> UnderstudyError:
-        if self._closed:
+        if not self._finalizer.alive:
             return EngineError("the engine was closed while the request ran")
         return EngineError(f"the worker ended while the request ran ({worker.status()}){worker.tail()}",
                            hint="the next request starts a new one")
@@ -218,9 +233,8 @@ def _refusal(frame: dict[str, Any]) -> UnderstudyError:
     if kind == "exceed_context_size_error":
         return UsageError(f"the prompt has {frame.get('n_prompt_tokens')} tokens and the context holds {frame.get('n_ctx')}",
                           hint="shorten it, drop old turns (fit_messages), or open the engine with a larger context=")
-    if kind == "schema":
-        return UsageError("json_schema is not understood, or nothing fits it",
-                          hint="use type, properties, required, items, enum, const, anyOf and bounds")
+    if "failed to parse grammar" in message:
+        return UsageError("json_schema cannot be turned into a grammar", hint="a definition may not refer to itself before anything else")
     if kind == "empty_prompt":
         return UsageError(message, hint="give at least one character")
     if kind == "invalid_request_error":

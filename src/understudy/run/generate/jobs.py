@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import socket
 import time
@@ -11,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .native import Native, NativeError
+from .stops import REPLACED, StopFilter
 
 Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
 # Enough to outweigh any logit; the reported log-probabilities are taken before it is added.
 _FORCE = 1e9
-_MOST_SCHEMAS = 256
 
 
 class Job:
@@ -26,7 +25,6 @@ class Job:
         self.native, self.body, self.send = native, body, send
         self.context: int = settings["context"]
         self.vocabulary: int = settings["vocabulary"]
-        self.schemas: set[str] = settings.setdefault("schemas", set())
         self.cancelled = False
         self._socket: socket.socket | None = None
 
@@ -75,38 +73,26 @@ class Job:
         """Continues a prompt; streamed as 'piece' frames or in one answer."""
         began = time.perf_counter()
         body = {**self.body["fields"], "prompt": self._prompt(), "cache_prompt": True}
-        self._check_schema(body)
         if not self.body["stream"]:
             answer = self.native.post("/completion", body, self._opened)
             first = time.perf_counter() - began - answer["timings"]["predicted_ms"] / 1000
-            return {"text": answer["content"], "ids": answer.get("tokens", []), **_figures(answer, max(first, 0.0))}
-        seconds, last = None, None
-        for last in self.native.stream(body, self._opened):
-            if seconds is None:
-                seconds = time.perf_counter() - began
-            if not last.get("stop"):
-                self.send({"event": "piece", "text": last["content"], "ids": last.get("tokens", [])})
-        if last is None or not last.get("stop"):
-            raise NativeError({"message": "the stream ended early"})
-        return {"text": last["content"], "ids": last.get("tokens", []), **_figures(last, seconds or 0.0)}
+            return {"text": answer["content"].rstrip(REPLACED), "ids": answer.get("tokens", []), **_figures(answer, max(first, 0.0))}
+        return self._streamed(body, began)
 
-    def _check_schema(self, body: dict[str, Any]) -> None:
-        """Refuses a schema that native code does not understand: it would answer without any constraint.
-
-        The probe tries to force a character that begins no JSON; the prompt it evaluates stays cached for the request.
-        """
-        if "json_schema" not in body:
-            return
-        schema = json.dumps(body["json_schema"])
-        if schema in self.schemas:
-            return
-        wrong = self._ids("~", special=False, bos=False)[-1]
-        probe = {**body, "n_predict": 1, "temperature": 0, "logit_bias": [[wrong, _FORCE]], "stop": []}
-        if self.native.post("/completion", probe, self._opened).get("tokens") == [wrong]:
-            raise NativeError({"message": "the schema is not understood", "type": "schema"})
-        if len(self.schemas) > _MOST_SCHEMAS:
-            self.schemas.clear()
-        self.schemas.add(schema)
+    def _streamed(self, body: dict[str, Any], began: float) -> dict[str, Any]:
+        stops = StopFilter(body.pop("stop"))
+        seconds = 0.0
+        # Leaving the stream early closes its connection, and native code drops the rest.
+        with contextlib.closing(self.native.stream({**body, "timings_per_token": True}, self._opened)) as events:
+            for event in events:
+                seconds = seconds or time.perf_counter() - began
+                text, ids = stops.feed(event["content"]), event.get("tokens", [])
+                if stops.stopped:
+                    return {"text": text, "ids": ids, **_figures({**event, "stop_type": "word"}, seconds)}
+                if event.get("stop"):
+                    return {"text": text + stops.flush(), "ids": ids, **_figures(event, seconds)}
+                self.send({"event": "piece", "text": text, "ids": ids})
+        raise NativeError({"message": "the stream ended early"})
 
     def score(self) -> dict[str, Any]:
         """Log-probability of each token of a text: each token is forced in turn, after a prefix that stays cached.

@@ -10,7 +10,7 @@ import http.client
 import json
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 
@@ -64,7 +64,7 @@ class Native:
         finally:
             connection.close()
 
-    def stream(self, body: dict[str, Any], opened: Callable[[socket.socket], None]) -> Iterator[dict[str, Any]]:
+    def stream(self, body: dict[str, Any], opened: Callable[[socket.socket], None]) -> Generator[dict[str, Any], None, None]:
         """The events of one streamed completion."""
         connection = _UnixConnection(self._path)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,11 +14,10 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import understudy
-
 from ...errors import missing_extra
 from .wire import EngineError, read_frame, write_frame
 
+_LONGEST_SOCKET_PATH = 90
 _GONE: dict[str, Any] = {"event": "gone"}
 
 
@@ -25,19 +25,28 @@ class WorkerProcess:
     """One child process with a loaded model. Threads may share it; each request has a queue of its own."""
 
     def __init__(self, settings: dict[str, Any], fd: int) -> None:
+        self._folder = _socket_folder()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
-        root = str(Path(understudy.__file__).parent.parent)
+        root = str(Path(__file__).parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "understudy.run.generate.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log, env=environment, pass_fds=(fd,), start_new_session=True)  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "understudy.run.generate.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=self._log, env=environment, pass_fds=(fd,), start_new_session=True)  # fmt: skip
+        except OSError as problem:
+            self._clean()
+            raise EngineError(f"no worker can be started: {problem.strerror or problem}") from None
         self._lock, self._queues, self._next = threading.Lock(), dict[int, "queue.SimpleQueue[dict[str, Any]]"](), 0
         self._started: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._gone = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._start(settings)
+        try:
+            self._start({**settings, "folder": self._folder})
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def pid(self) -> int:
@@ -54,13 +63,11 @@ class WorkerProcess:
             self._send(settings)
             answer = self._started.get(timeout=settings["start_timeout"])
         except queue.Empty:
-            self.end()
             raise EngineError(f"the model did not load within {settings['start_timeout']:g} seconds",
                               hint="give start_timeout= more seconds") from None
         if answer["event"] == "ready":
             return
         tail = self.tail()
-        self.end()
         if answer.get("missing"):
             raise missing_extra("generating text", "generate")
         if answer is _GONE:
@@ -141,4 +148,18 @@ class WorkerProcess:
             self._reader.join(timeout=2)
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._clean()
+
+    def _clean(self) -> None:
         self._log.close()
+        # The worker removes it itself where its caller was killed.
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _socket_folder() -> str:
+    """A private folder for the worker's socket, whose path may only be short."""
+    folder = tempfile.mkdtemp(prefix="understudy-")
+    if len(folder) <= _LONGEST_SOCKET_PATH:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="understudy-", dir="/tmp")

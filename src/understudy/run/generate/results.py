@@ -26,7 +26,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a stream. `text` ends with a whole character.
+    """A part of a stream. `text` ends with a whole character; bytes that are none become U+FFFD, and are left out at the very end.
 
     `ids` are the tokens that completed it; tokens held back inside a character or a possible stop string are not reported
     (`Completion.ids` has all of them). The last piece has `finish`: 'end' (the model ended the text), 'stop' (a stop

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UsageError
+from .schema import literal, schema_grammar
 from .wire import EngineError
 
 _MOST_STOPS, _LONGEST_STOP = 16, 256
 _MOST_CHOICES, _LONGEST_CHOICE = 1024, 1024
-_LONGEST_PATTERN = 256
-# One way to write each value, the way of json.dumps: a small model otherwise wanders about in white space.
-_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_SCHEMA_BYTES, _SCHEMA_DEPTH, _SCHEMA_NODES, _SCHEMA_REPEAT = 32_768, 16, 2000, 1000
 _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 1 << 20), "temperature": (0, 10), "top_p": (0, 1), "top_k": (0, 1 << 20), "min_p": (0, 1),
     "repeat_penalty": (0.1, 10), "seed": (0, (1 << 32) - 2),
@@ -29,7 +26,7 @@ class Sampling:
 
     `max_tokens` bounds the answer; `temperature` 0 is greedy and ignores `seed`, `top_p`, `top_k` and `min_p`; `top_k` 0 and
     `min_p` 0 are off; `repeat_penalty` 1 is off; `stop` strings end the answer and are not part of it. `json_schema` holds
-    the answer to a JSON schema (cut short at `max_tokens`, with finish 'length'). `choices` allows exactly these strings,
+    the answer to a JSON schema (see `schema` for what it may say; cut short at `max_tokens`, with finish 'length'). `choices` allows exactly these strings,
     each completed whatever `max_tokens` says. `copy` asks for prompt-lookup speculation, which is faster where the answer
     repeats the prompt; the engine must have been opened with `copy=True`. Raises UsageError.
     """
@@ -60,7 +57,7 @@ class Sampling:
         if self.json_schema is not None and self.choices:
             raise UsageError("json_schema and choices are both given", hint="choose one of them")
         if self.json_schema is not None:
-            _check_schema(self.json_schema)
+            schema_grammar(self.json_schema)
 
 
 def _strings(name: str, value: object, most: int, longest: int) -> tuple[str, ...]:
@@ -73,6 +70,8 @@ def _strings(name: str, value: object, most: int, longest: int) -> tuple[str, ..
             raise UsageError(f"{name} holds {one!r}", hint="strings that are not empty")
         if len(one) > longest:
             raise UsageError(f"{name} holds a string of {len(one)} characters", hint=f"at most {longest}")
+        if "\ufffd" in one:
+            raise UsageError(f"{name} holds {one!r} with U+FFFD, which stands for broken bytes", hint="remove that character")
         check_text(one, name)
     return tuple(value)
 
@@ -87,46 +86,9 @@ def check_text(text: str, name: str) -> None:
         raise UsageError(f"{name} holds half a character (a lone surrogate) at position {problem.start}") from None
 
 
-def _check_schema(schema: object) -> None:
-    if not isinstance(schema, dict):
-        raise UsageError(f"json_schema is {type(schema).__name__}, not a dict")
-    try:
-        size = len(json.dumps(schema, allow_nan=False).encode("utf-8"))
-    except (TypeError, ValueError, RecursionError) as problem:
-        raise UsageError(f"json_schema is not JSON: {problem}") from None
-    if size > _SCHEMA_BYTES:
-        raise UsageError(f"json_schema has {size} bytes", hint=f"at most {_SCHEMA_BYTES}")
-    waiting: list[tuple[Any, int]] = [(schema, 1)]
-    nodes = 0
-    while waiting:
-        node, depth = waiting.pop()
-        nodes += 1
-        if depth > _SCHEMA_DEPTH or nodes > _SCHEMA_NODES:
-            raise UsageError("json_schema is too deep or too large", hint=f"at most {_SCHEMA_DEPTH} levels and {_SCHEMA_NODES} values")
-        if isinstance(node, dict):
-            _check_node(node)
-        waiting.extend((inner, depth + 1) for inner in (node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()))
-
-
-def _check_node(node: dict[str, Any]) -> None:
-    # Each of these makes the grammar huge, or slow to match, out of a few bytes of schema; a remote reference would be fetched.
-    reference = node.get("$ref")
-    if isinstance(reference, str) and not reference.startswith("#"):
-        raise UsageError(f"json_schema refers to {reference!r}", hint="only references inside the schema (#/…) are followed")
-    if isinstance(node.get("pattern"), str) and len(node["pattern"]) > _LONGEST_PATTERN:
-        raise UsageError(f"json_schema holds a pattern of {len(node['pattern'])} characters", hint=f"at most {_LONGEST_PATTERN}")
-    for key in ("minItems", "maxItems", "minLength", "maxLength"):
-        if isinstance(node.get(key), int) and node[key] > _SCHEMA_REPEAT:
-            raise UsageError(f"json_schema holds {key}={node[key]}", hint=f"at most {_SCHEMA_REPEAT}")
-
-
 def choices_grammar(choices: tuple[str, ...]) -> str:
     """A GBNF grammar (llama.cpp, grammars/README.md) that allows exactly these strings."""
-    return "root ::= " + " | ".join(f'"{"".join(map(_escaped, choice))}"' for choice in dict.fromkeys(choices))
-
-
-def _escaped(letter: str) -> str:
-    return letter if (letter.isascii() and letter.isalnum()) or letter == " " else f"\\U{ord(letter):08X}"
+    return "root ::= " + " | ".join(literal(choice) for choice in dict.fromkeys(choices))
 
 
 def check_answer(sampling: Sampling, text: str, finish: str) -> None:
@@ -157,5 +119,5 @@ def native_fields(sampling: Sampling) -> dict[str, Any]:
     if sampling.choices:
         fields["grammar"] = choices_grammar(sampling.choices)
     if sampling.json_schema is not None:
-        fields["json_schema"] = {**sampling.json_schema, "x-guidance": _LAYOUT}
+        fields["grammar"] = schema_grammar(sampling.json_schema)
     return fields

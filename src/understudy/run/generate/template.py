@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import understudy
-
 from ...errors import BundleError, UsageError
 from .chat_templates import CHAT_TEMPLATES
 from .rendering import TemplateProblem, run_template
@@ -120,7 +118,7 @@ def _checked(messages: Sequence[Message]) -> list[dict[str, str]]:
 def _in_child(source: str, variables: dict[str, Any], timeout: float) -> str:
     if len(source) > _LONGEST_SOURCE:
         raise TemplateProblem(f"it has {len(source)} characters, at most {_LONGEST_SOURCE} are sane")
-    root = str(Path(understudy.__file__).parent.parent)
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
     request = json.dumps({"source": source, "variables": variables}).encode("ascii")
     try:

@@ -12,7 +12,6 @@ import select
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +22,6 @@ from .wire import read_frame, write_frame
 
 _LOOK_AROUND = 2.0
 """Seconds between looks at whether the caller still lives."""
-_LONGEST_SOCKET_PATH = 100
 
 
 class Worker:
@@ -104,14 +102,6 @@ class _Whole:
         return bytes(data)
 
 
-def _socket_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="understudy-")
-    if len(folder) <= _LONGEST_SOCKET_PATH:
-        return folder
-    os.rmdir(folder)
-    return tempfile.mkdtemp(prefix="understudy-", dir="/tmp")
-
-
 def main() -> None:
     """Loads the model that the first frame names, says 'ready' or 'failed', then serves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -123,7 +113,7 @@ def main() -> None:
         return
     # The default action of the alarm ends the process even where native code holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, settings["start_timeout"] + 5)
-    folder = _socket_folder()
+    folder = settings["folder"]
     try:
         native = Native(settings["model"], str(Path(folder) / "s.sock"), context=settings["context"], threads=settings["threads"],
                         slots=settings["slots"], copy=settings["copy"])  # fmt: skip
