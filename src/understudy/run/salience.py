@@ -28,9 +28,10 @@ _WORDS = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _REFERS = listed("""this these that those it they he she such here there however moreover furthermore also therefore thus hence then but and
 dies diese dieser dieses er sie es dabei damit deshalb daher jedoch aber und ce cette ces il elle ils elles cependant donc mais et
 este esta esto estos estas ese esa él ella ellos sin embargo además pero y""")
-NAMES = ("place", "first", "second", "third", "last", "before_last", "inverse_place", "from_end", "section_place", "alone", "words_log", "short",
-         "very_short", "long", "very_long", "centrality", "to_mean", "to_first", "to_others_max", "title_share", "title_has", "digits", "capitals",
-         "question", "colon", "quote", "bracket", "refers_back", "item", "rare_words", "novel", "relative_length", "centrality_rank")
+NAMES = ("place", "first", "second", "third", "last", "before_last", "inverse_place", "from_end", "section_place", "alone",
+         "words_log", "short", "very_short", "long", "very_long", "centrality", "to_mean", "to_first", "to_others_max", "title_share",
+         "title_has", "digits", "capitals", "question", "colon", "quote", "bracket", "refers_back", "item", "rare_words", "novel", "relative_length",
+         "centrality_rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,9 @@ def _of_window(document: Document, rows: Sequence[int]) -> np.ndarray:
     for place, row in enumerate(rows):
         piece = document.pieces[row]
         content = {word for word in piece.words if len(word) > 3}
-        out[place] = [*_place(place, n, row, document), *_length(float(lengths[place])), centrality[place] * 4, to_mean[place], near[place, 0],
-                      others[place].max(initial=0.0), *_title(content, title), *_look(piece), sum(len(w) > 9 for w in piece.words) / max(1.0, lengths[place]),
+        out[place] = [*_place(place, n, row, document), *_length(float(lengths[place])),
+                      centrality[place] * 4, to_mean[place], near[place, 0], others[place].max(initial=0.0),
+                      *_title(content, title), *_look(piece), sum(len(word) > 9 for word in piece.words) / max(1.0, lengths[place]),
                       len(content - seen) / max(1, len(content)), min(3.0, float(lengths[place]) / typical) / 3, rank[place]]
         seen |= content
     return out
@@ -150,7 +152,8 @@ def _of_window(document: Document, rows: Sequence[int]) -> np.ndarray:
 
 def _place(place: int, n: int, row: int, document: Document) -> list[float]:
     whole = max(1, len(document.pieces) - 1)
-    return [row / whole, place == 0, place == 1, place == 2, place == n - 1, place == n - 2, 1 / (1 + place), 1 / (n - place), place / max(1, n - 1), n == 1]
+    ends = [place == 0, place == 1, place == 2, place == n - 1, place == n - 2]
+    return [row / whole, *ends, 1 / (1 + place), 1 / (n - place), place / max(1, n - 1), n == 1]
 
 
 def _length(words: float) -> list[float]:
@@ -165,8 +168,9 @@ def _title(content: set[str], title: set[str]) -> list[float]:
 def _look(piece: Piece) -> list[float]:
     text, words = piece.text, piece.words
     size = max(1, len(words))
-    return [min(1.0, sum(c.isdigit() for c in text) / 10), min(1.0, sum(c.isupper() for c in text) / size), "?" in text, ":" in text,
-            any(c in text for c in "\"“„«"), "(" in text or "[" in text, bool(words) and words[0] in _REFERS, piece.span.kind == "item"]
+    quoted, bracketed = any(c in text for c in "\"“„«"), "(" in text or "[" in text
+    return [min(1.0, sum(map(str.isdigit, text)) / 10), min(1.0, sum(map(str.isupper, text)) / size), "?" in text, ":" in text,
+            quoted, bracketed, bool(words) and words[0] in _REFERS, piece.span.kind == "item"]
 
 
 def sketches(document: Document, width: int = 256) -> np.ndarray:
