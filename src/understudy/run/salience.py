@@ -24,6 +24,8 @@ BUCKETS = 1 << 15
 WINDOW = 60
 """Sentences that are compared with each other; a longer section is read in windows of this many."""
 LONGEST = 20_000_000
+MOST = 200_000
+"""Characters and sentences of a document; a longer one is refused, since it would need gigabytes."""
 _WORDS = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _REFERS = listed("""this these that those it they he she such here there however moreover furthermore also therefore thus hence then but and
 dies diese dieser dieses er sie es dabei damit deshalb daher jedoch aber und ce cette ces il elle ils elles cependant donc mais et
@@ -72,7 +74,7 @@ def words_of(text: str) -> tuple[str, ...]:
 def read_document(text: str, title: str | None = None, language: str | None = None) -> Document:
     """Cuts a text. Headings, tables and code are never summary sentences; a heading above everything is the title where none is given.
 
-    Raises UsageError for what is no string, and for more than 20 million characters.
+    Raises UsageError for what is no string, and for more than 20 million characters or 200,000 sentences.
     """
     if not isinstance(text, str):
         raise UsageError(f"a document is a string, and this is {type(text).__name__}", hint="decode bytes first")
@@ -94,6 +96,8 @@ def read_document(text: str, title: str | None = None, language: str | None = No
             window, part, count = window + 1, place, 0
         count += 1
         pieces.append(Piece(span, span.of(text), words, window))
+    if len(pieces) > MOST:
+        raise UsageError(f"the document has {len(pieces):,} sentences (the limit is {MOST:,})", hint="summarise its parts")
     return Document(tuple(pieces), window + 1, words_of(title or ""))
 
 
@@ -173,8 +177,10 @@ def _look(piece: Piece) -> list[float]:
             quoted, bracketed, bool(words) and words[0] in _REFERS, piece.span.kind == "item"]
 
 
-def sketches(document: Document, width: int = 256) -> np.ndarray:
-    """Unit vectors (n, width) of hashed words, whose products tell how much two sentences repeat each other; negative ones count as 0."""
+def sketches(document: Document) -> np.ndarray:
+    """Unit vectors (n, 256) of hashed words, whose products tell how much two sentences repeat each other; narrower beyond 4,000
+    sentences, for the memory."""
+    width = 256 if len(document.pieces) <= 4000 else 128
     spread = Counter(word for piece in document.pieces for word in set(piece.words))
     whole = len(document.pieces)
     out = np.zeros((whole, width), np.float32)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import DataError
 
-_PAIR = re.compile(r"\s*([^\[\],]{1,80}?)\s*\[([^\]]{0,1000})\]\s*(?:,|$)")
+_PAIR = re.compile(r"([^\[\],\s][^\[\],]{0,79})\[([^\]]{0,1000})\]\s*(?:,\s*|$)")
 _SPACE = re.compile(r"[^\w£$€+]+")
 _LOW = ["cheap", "low price", "low cost", "inexpensive", "affordable", "low priced", "lower price", "prices are low", "budget"]
 _MIDDLE = ["moderate", "mid price", "mid range", "medium price", "average price", "reasonabl", "moderately", "mid priced",
@@ -67,9 +67,8 @@ class Coverage:
 def attributes(listed: str) -> list[tuple[str, str]]:
     """The (name, value) pairs of `name[value], name[value]`, in order. Raises DataError showing where it cannot be read on."""
     out, at = [], 0
+    listed = listed.strip()
     while at < len(listed):
-        if not listed[at:at + 1].strip() and not listed[at:].strip():
-            break
         match = _PAIR.match(listed, at)
         if not match:
             raise DataError(f"the attribute list cannot be read from {listed[at:at + 40]!r} on", hint="write name[value], name[value], …")
