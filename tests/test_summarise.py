@@ -253,3 +253,18 @@ def test_broken_tensors_are_refused(trained):
         open_model(trained.files | {"extract.json": b"[]"})
     with pytest.raises(BundleError, match=r"has no file model.safetensors"):
         open_model({"extract.json": trained.files["extract.json"]})
+
+
+def test_too_long_a_document_is_refused(trained, monkeypatch):
+    monkeypatch.setattr("understudy.run.salience.MOST", 3)
+    with pytest.raises(UsageError, match=r"the document has 4 sentences \(the limit is 3\)"):
+        trained.open().summarise("One. Two. Three. Four.")
+    monkeypatch.setattr("understudy.run.salience.LONGEST", 5)
+    with pytest.raises(UsageError, match=r"has 11 characters \(the limit is 5\)"):
+        trained.open().summarise("Hello there")
+
+
+def test_a_rare_feature_does_not_swamp_the_rest(trained):
+    """The training file has no list: in a document with one, the telling sentence still wins."""
+    text = "- Many people think.\n- The card was seen 12345678901234567890 times?\n\nWe show that the parcel depends on the card in 9 cases."
+    assert trained.open().summarise(text, sentences=1).text.startswith("We show")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -134,3 +136,13 @@ def test_unsupported_in_german_does_not_flag_every_noun():
 
 def test_unsupported_is_quick():
     assert unsupported("Nothing of note. " * 200, "Some words, 1.5 and 2020. " * 4000) == []
+
+
+@pytest.mark.parametrize("text", [" " * 50_000, "a " * 25_000, "a[" * 25_000, "1 " * 25_000, "1" + " " * 50_000, "May " * 12_000, "1,1" * 20_000, "Ab of " * 8000])
+def test_hostile_text_takes_no_time(text):
+    """What backtracks would take minutes."""
+    started = perf_counter()
+    unsupported(text, "x")
+    with contextlib.suppress(DataError):
+        attributes(text)
+    assert perf_counter() - started < 3

@@ -35,7 +35,8 @@ class TextScore:
 
 def _checked(texts: Sequence[str], references: Sequence[object]) -> None:
     if len(texts) != len(references):
-        raise DataError(f"{len(texts)} texts cannot be scored against {len(references)} rows of references", hint="give one row of references per text")
+        raise DataError(f"{len(texts)} texts cannot be scored against {len(references)} rows of references",
+                        hint="give one row of references per text")
     if not len(texts):
         raise DataError("there is no text to score")
 
@@ -47,7 +48,8 @@ def mean_score(name: str, values: np.ndarray, signature: str, *, seed: int = 0, 
     return TextScore(name, float(values.mean()), low, high, len(values), signature)
 
 
-def rouge_values(texts: Sequence[str], references: References, *, stem: bool = False, unicode: bool = False, pick: str = "rouge1") -> np.ndarray:
+def rouge_values(texts: Sequence[str], references: References, *, stem: bool = False, unicode: bool = False,
+                 pick: str = "rouge1") -> np.ndarray:
     """ROUGE-1, -2 and -L F of each text in percent, (n, 3); of several references the one that `pick` says (`tasks.rouge.rouge`)."""
     _checked(texts, references)
     out = np.zeros((len(texts), len(KINDS)))
@@ -90,7 +92,11 @@ def _corpus(name: str, texts: Sequence[str], references: References, make: Calla
         metric = make(metrics)
         whole = metric.corpus_score(list(texts), streams)
         statistics = np.array(metric._extract_corpus_statistics(list(texts), streams), np.float64)
-        low, high = bootstrap_interval(lambda some: metric._compute_score_from_stats(statistics[some].sum(0).tolist()).score, len(texts), seed, reps)
+
+        def resampled(some: np.ndarray) -> float:
+            return metric._compute_score_from_stats(statistics[some].sum(0).tolist()).score
+
+        low, high = bootstrap_interval(resampled, len(texts), seed, reps)
     except Exception as problem:
         raise DataError(f"{name} cannot be computed: {str(problem).splitlines()[0] if str(problem) else type(problem).__name__}") from None
     return TextScore(name, float(whole.score), low, high, len(texts), str(metric.get_signature()))

@@ -77,7 +77,8 @@ def _pair(row: Row, document: str, summary: str, title: str | None, table: Table
     head = row.values.get(title) if title else None
     if isinstance(text, list | dict) or isinstance(said, dict):
         what = document if isinstance(text, list | dict) else summary
-        raise DataError(f"{table.path}, line {row.line}: the {what!r} is no text", hint="a document is a string, a summary a string or a list of strings")
+        raise DataError(f"{table.path}, line {row.line}: the {what!r} is no text",
+                        hint="a document is a string, a summary a string or a list of strings")
     several = said if isinstance(said, list) else [said]
     if not all(one is None or isinstance(one, str) for one in several):
         raise DataError(f"{table.path}, line {row.line}: the list in {summary!r} holds something that is no text")

@@ -97,7 +97,8 @@ def pooled(vectors: np.ndarray, member: np.ndarray) -> np.ndarray:
     return _ZOOM * np.concatenate([vectors, vectors * (total / np.maximum(1, count)[:, None])[member]], 1)
 
 
-def help_of(training: Training, teacher: Teacher, shares: np.ndarray, said: np.ndarray, best: float) -> tuple[Reading | None, dict[str, float]]:
+def help_of(training: Training, teacher: Teacher, shares: np.ndarray, said: np.ndarray,
+            best: float) -> tuple[Reading | None, dict[str, float]]:
     """The encoder's part where it raises `best` enough (None where not), and what was found. `said` is the cheap score out of fold."""
     lessons, how = training.lessons, training.how
     body = body_of(teacher)

@@ -66,14 +66,16 @@ def prepare(pairs: Sequence[Pair], *, stem: bool = True, titles: bool = True) ->
         spoken.append([tokens(piece.text, stem=stem, unicode=unicode) for piece in document.pieces[:size]])
         sketched.append(sketches(document)[:size])
         gains.append(gains_of(spoken[-1], wanted, usual))
-    return Lessons(documents, references, spoken, sketched, np.concatenate(dense), cue_matrix(buckets), np.concatenate(member), np.concatenate(gains), max(1, usual))
+    return Lessons(documents, references, spoken, sketched, np.concatenate(dense), cue_matrix(buckets), np.concatenate(member),
+                   np.concatenate(gains), max(1, usual))
 
 
 def cue_matrix(buckets: Sequence[Sequence[int]]) -> Sparse:
     """The cue words as a matrix whose rows have length 1."""
     starts = np.concatenate([[0], np.cumsum([len(one) for one in buckets])]).astype(np.int64)
-    columns = np.concatenate([np.array(one, np.int64) for one in buckets]) if buckets else np.zeros(0, np.int64)
-    values = np.concatenate([np.full(len(one), 1 / np.sqrt(max(1, len(one))), np.float32) for one in buckets]) if buckets else np.zeros(0, np.float32)
+    columns = np.array([bucket for one in buckets for bucket in one], np.int64)
+    lengths = np.diff(starts)
+    values = np.repeat(1 / np.sqrt(np.maximum(1, lengths)), lengths).astype(np.float32)
     return Sparse(starts, columns, values, BUCKETS)
 
 
@@ -96,16 +98,16 @@ def _mean(found, part: str) -> float:
 
 def greedy_gains(said: Sequence[Sequence[str]], reference: Sequence[str], most: int) -> np.ndarray:
     """What each sentence adds to ROUGE-1 and -2 recall at its turn in the greedy oracle of at most `most` sentences; 0 for the others."""
-    words, pairs = Counter(reference), Counter(pairwise(reference))
+    words, pairs, whole = Counter(reference), Counter(pairwise(reference)), max(1, len(reference))
     have = [(Counter(one), Counter(pairwise(one))) for one in said]
     out = np.zeros(len(said), np.float32)
     for _ in range(min(most, len(said))):
-        gains = [0.0 if out[row] else ((one & words).total() / max(1, len(reference)) + (two & pairs).total() / max(1, len(reference) - 1)) / 2
+        gains = [0.0 if out[row] else (one & words).total() / whole + (two & pairs).total() / max(1, whole - 1)
                  for row, (one, two) in enumerate(have)]
         best = int(np.argmax(gains))
         if gains[best] <= 0:
             break
-        out[best] = gains[best]
+        out[best] = gains[best] / 2
         words, pairs = words - have[best][0], pairs - have[best][1]
     return out
 

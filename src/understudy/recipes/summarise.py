@@ -25,6 +25,7 @@ from .extractive import Lessons, judged, prepare, shares_of
 
 _HEATS = (0.05, 0.1)
 _CUES = (1e-4, 3e-4, 1e-3)
+_LEAST_SPREAD = 0.05
 _REDUNDANCIES = (0.0, 0.2, 0.4)
 
 
@@ -119,7 +120,8 @@ class Training:
     def __init__(self, lessons: Lessons, how: ExtractiveConfig, say: Callable[[str], None]) -> None:
         self.lessons, self.how, self.say = lessons, how, say
         self.mean = lessons.dense.mean(0)
-        self.scale = np.maximum(lessons.dense.std(0), 1e-3).astype(np.float32)
+        # A feature that hardly varies here may vary elsewhere: lists and titles must not swamp the rest in other documents.
+        self.scale = np.maximum(lessons.dense.std(0), _LEAST_SPREAD).astype(np.float32)
         self.dense = (lessons.dense - self.mean) / self.scale
         order = np.random.default_rng(how.seed).permutation(len(lessons.documents))
         fold = np.empty(len(order), np.int64)

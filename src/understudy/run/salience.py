@@ -24,13 +24,16 @@ BUCKETS = 1 << 15
 WINDOW = 60
 """Sentences that are compared with each other; a longer section is read in windows of this many."""
 LONGEST = 20_000_000
+MOST = 200_000
+"""Characters and sentences of a document; a longer one is refused, since it would need gigabytes."""
 _WORDS = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _REFERS = listed("""this these that those it they he she such here there however moreover furthermore also therefore thus hence then but and
 dies diese dieser dieses er sie es dabei damit deshalb daher jedoch aber und ce cette ces il elle ils elles cependant donc mais et
 este esta esto estos estas ese esa él ella ellos sin embargo además pero y""")
-NAMES = ("place", "first", "second", "third", "last", "before_last", "inverse_place", "from_end", "section_place", "alone", "words_log", "short",
-         "very_short", "long", "very_long", "centrality", "to_mean", "to_first", "to_others_max", "title_share", "title_has", "digits", "capitals",
-         "question", "colon", "quote", "bracket", "refers_back", "item", "rare_words", "novel", "relative_length", "centrality_rank")
+NAMES = ("place", "first", "second", "third", "last", "before_last", "inverse_place", "from_end", "section_place", "alone",
+         "words_log", "short", "very_short", "long", "very_long", "centrality", "to_mean", "to_first", "to_others_max", "title_share",
+         "title_has", "digits", "capitals", "question", "colon", "quote", "bracket", "refers_back", "item", "rare_words", "novel", "relative_length",
+         "centrality_rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def words_of(text: str) -> tuple[str, ...]:
 def read_document(text: str, title: str | None = None, language: str | None = None) -> Document:
     """Cuts a text. Headings, tables and code are never summary sentences; a heading above everything is the title where none is given.
 
-    Raises UsageError for what is no string, and for more than 20 million characters.
+    Raises UsageError for what is no string, and for more than 20 million characters or 200,000 sentences.
     """
     if not isinstance(text, str):
         raise UsageError(f"a document is a string, and this is {type(text).__name__}", hint="decode bytes first")
@@ -93,6 +96,8 @@ def read_document(text: str, title: str | None = None, language: str | None = No
             window, part, count = window + 1, place, 0
         count += 1
         pieces.append(Piece(span, span.of(text), words, window))
+    if len(pieces) > MOST:
+        raise UsageError(f"the document has {len(pieces):,} sentences (the limit is {MOST:,})", hint="summarise its parts")
     return Document(tuple(pieces), window + 1, words_of(title or ""))
 
 
@@ -141,8 +146,9 @@ def _of_window(document: Document, rows: Sequence[int]) -> np.ndarray:
     for place, row in enumerate(rows):
         piece = document.pieces[row]
         content = {word for word in piece.words if len(word) > 3}
-        out[place] = [*_place(place, n, row, document), *_length(float(lengths[place])), centrality[place] * 4, to_mean[place], near[place, 0],
-                      others[place].max(initial=0.0), *_title(content, title), *_look(piece), sum(len(w) > 9 for w in piece.words) / max(1.0, lengths[place]),
+        out[place] = [*_place(place, n, row, document), *_length(float(lengths[place])),
+                      centrality[place] * 4, to_mean[place], near[place, 0], others[place].max(initial=0.0),
+                      *_title(content, title), *_look(piece), sum(len(word) > 9 for word in piece.words) / max(1.0, lengths[place]),
                       len(content - seen) / max(1, len(content)), min(3.0, float(lengths[place]) / typical) / 3, rank[place]]
         seen |= content
     return out
@@ -150,7 +156,8 @@ def _of_window(document: Document, rows: Sequence[int]) -> np.ndarray:
 
 def _place(place: int, n: int, row: int, document: Document) -> list[float]:
     whole = max(1, len(document.pieces) - 1)
-    return [row / whole, place == 0, place == 1, place == 2, place == n - 1, place == n - 2, 1 / (1 + place), 1 / (n - place), place / max(1, n - 1), n == 1]
+    ends = [place == 0, place == 1, place == 2, place == n - 1, place == n - 2]
+    return [row / whole, *ends, 1 / (1 + place), 1 / (n - place), place / max(1, n - 1), n == 1]
 
 
 def _length(words: float) -> list[float]:
@@ -165,12 +172,15 @@ def _title(content: set[str], title: set[str]) -> list[float]:
 def _look(piece: Piece) -> list[float]:
     text, words = piece.text, piece.words
     size = max(1, len(words))
-    return [min(1.0, sum(c.isdigit() for c in text) / 10), min(1.0, sum(c.isupper() for c in text) / size), "?" in text, ":" in text,
-            any(c in text for c in "\"“„«"), "(" in text or "[" in text, bool(words) and words[0] in _REFERS, piece.span.kind == "item"]
+    quoted, bracketed = any(c in text for c in "\"“„«"), "(" in text or "[" in text
+    return [min(1.0, sum(map(str.isdigit, text)) / 10), min(1.0, sum(map(str.isupper, text)) / size), "?" in text, ":" in text,
+            quoted, bracketed, bool(words) and words[0] in _REFERS, piece.span.kind == "item"]
 
 
-def sketches(document: Document, width: int = 256) -> np.ndarray:
-    """Unit vectors (n, width) of hashed words, whose products tell how much two sentences repeat each other; negative ones count as 0."""
+def sketches(document: Document) -> np.ndarray:
+    """Unit vectors (n, 256) of hashed words, whose products tell how much two sentences repeat each other; narrower beyond 4,000
+    sentences, for the memory."""
+    width = 256 if len(document.pieces) <= 4000 else 128
     spread = Counter(word for piece in document.pieces for word in set(piece.words))
     whole = len(document.pieces)
     out = np.zeros((whole, width), np.float32)

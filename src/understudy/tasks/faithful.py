@@ -8,7 +8,6 @@ sentence and is an ordinary capitalised word.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 
 from .abbreviations import listed
 from .sentences import language_of, sentences
@@ -26,9 +25,9 @@ _DATES = [re.compile(pattern, re.IGNORECASE) for pattern in (
     r"\b" + _MONTH + r"\s+(?P<day>\d{1,2})(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+(?P<year>\d{4})\b)?",
     r"\b" + _MONTH + r"\s+(?:de\s+)?(?P<year>\d{4})\b")]
 _WORDS = {word: str(number) for number, words in enumerate((
-    "zero null cero", "one eins un une uno una", "two zwei deux dos", "three drei trois tres", "four vier quatre cuatro", "five fünf cinq cinco",
-    "six sechs seis", "seven sieben sept siete", "eight acht huit ocho", "nine neun neuf nueve", "ten zehn dix diez", "eleven elf onze once",
-    "twelve zwölf douze doce")) for word in words.split()}
+    "zero null cero", "one eins un une uno una", "two zwei deux dos", "three drei trois tres", "four vier quatre cuatro",
+    "five fünf cinq cinco", "six sechs seis", "seven sieben sept siete", "eight acht huit ocho", "nine neun neuf nueve",
+    "ten zehn dix diez", "eleven elf onze once", "twelve zwölf douze doce")) for word in words.split()}
 _TOKEN = re.compile(r"[^\W_]+(?:[.&'’-][^\W_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _PART = re.compile(r"[^\W_]+")
@@ -128,7 +127,8 @@ def _names(text: str) -> list[str]:
                 out.append(run)
                 run = []
         out.append(run)
-    return [" ".join(word for word, _ in run) for run in map(_without_opening, out) if run and (not german or len(run) > 1 or _odd(run[0][0]))]
+    runs = [[word for word, _ in run] for run in map(_without_opening, out) if run]
+    return [" ".join(run) for run in runs if not german or len(run) > 1 or _odd(run[0])]
 
 
 def _without_opening(run: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
@@ -144,9 +144,9 @@ def _source_words(source: str) -> list[str]:
     return [part.casefold() for part in _PART.findall(source)]
 
 
-def _named(name: str, known: Collection[str]) -> bool:
+def _named(name: str, known: frozenset[str]) -> bool:
     parts = [part.casefold() for part in _PART.findall(re.sub(r"['’]s\b", "", name))]
-    return all(part in known or part in _SMALL or part.removesuffix("s") in known or part + "s" in known or part.isdigit() for part in parts)
+    return all(part in _SMALL or part.isdigit() or {part, part.removesuffix("s"), part + "s"} & known for part in parts)
 
 
 def _initials(name: str, words: list[str]) -> bool:

@@ -13,7 +13,8 @@ _STEP2 = (("ational", "ate"), ("tional", "tion"), ("enci", "ence"), ("anci", "an
           ("entli", "ent"), ("eli", "e"), ("ousli", "ous"), ("ization", "ize"), ("ation", "ate"), ("ator", "ate"), ("alism", "al"),
           ("iveness", "ive"), ("fulness", "ful"), ("ousness", "ous"), ("aliti", "al"), ("iviti", "ive"), ("biliti", "ble"))
 _STEP3 = (("icate", "ic"), ("ative", ""), ("alize", "al"), ("iciti", "ic"), ("ical", "ic"), ("ful", ""), ("ness", ""))
-_STEP4 = ("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate", "iti", "ous", "ive", "ize")
+_STEP4 = ("al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism", "ate", "iti", "ous", "ive",
+          "ize")
 # The longest suffix that fits decides, whether or not its condition then holds.
 _ORDERED = {id(table): sorted(table, key=lambda rule: -len(rule[0])) for table in (_STEP2, _STEP3)}
 _ENDINGS = sorted(_STEP4, key=len, reverse=True)

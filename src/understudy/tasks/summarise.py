@@ -57,7 +57,8 @@ class Budget:
         given = {name: value for name in ("words", "sentences", "share") if (value := getattr(self, name)) is not None}
         if len(given) != 1:
             said = ", ".join(f"{name}={value}" for name, value in given.items()) or "nothing"
-            raise UsageError(f"the length of a summary is given by one of words, sentences or share; given was {said}", hint="for example sentences=3")
+            raise UsageError(f"the length of a summary is given by one of words, sentences or share; given was {said}",
+                             hint="for example sentences=3")
         name, value = next(iter(given.items()))
         whole = isinstance(value, int) and not isinstance(value, bool)
         if name == "share":
@@ -77,7 +78,8 @@ class Budget:
 class _Selection:
     """What is chosen so far, what it cost, and how close every sentence is to something chosen."""
 
-    def __init__(self, scores: np.ndarray, costs: np.ndarray, groups: Sequence[Sequence[int]], vectors: np.ndarray, redundancy: float) -> None:
+    def __init__(self, scores: np.ndarray, costs: np.ndarray, groups: Sequence[Sequence[int]], vectors: np.ndarray,
+                 redundancy: float) -> None:
         self.costs, self.vectors, self.redundancy = costs, vectors, redundancy
         spread = float(scores.std()) or 1.0
         # Scores of any model on one scale, 0..1, so that the weight of redundancy means the same for all.

@@ -1,7 +1,7 @@
 """A linear score over the members of lists, so that its softmax within each list comes close to given shares, by L-BFGS.
 
-Minimises Σ over lists of cross-entropy(shares, softmax of (x·w + Σ cue weights)) / lists + l2/2·|w|² + cue_l2/2·|v|² (the listwise loss of
-Cao et al. 2007, top one). Convex: no seed, no learning rate.
+Minimises Σ over lists of cross-entropy(shares, softmax of (x·w + Σ cue weights)) / lists + l2/2·|w|² + cue_l2/2·|v|² (the
+listwise loss of Cao et al. 2007, top one). Convex: no seed, no learning rate.
 """
 
 from __future__ import annotations

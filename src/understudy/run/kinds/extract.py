@@ -55,7 +55,8 @@ def config_from(data: bytes, where: str) -> ExtractConfig:
     except (ValueError, TypeError, KeyError) as problem:
         raise BundleError(f"{where} does not describe an extract rung: {problem}") from None
     if config.features != NAMES:
-        raise BundleError(f"{where} was made for other features than this version measures", hint="pip install --upgrade understudy, or train it again")
+        raise BundleError(f"{where} was made for other features than this version measures",
+                          hint="pip install --upgrade understudy, or train it again")
     return config
 
 
