@@ -36,25 +36,32 @@ class Trimmed:
     tokens_before: int
     tokens_after: int
 
+    @property
+    def new_id(self) -> dict[int, int]:
+        """Old id -> new id of the kept pieces."""
+        return {int(old): new for new, old in enumerate(self.keep)}
+
 
 def trim_tokenizer(tokenizer_json: bytes, texts: Iterable[str], *, most: int | None = None, spare: Iterable[str] = (),
-                   multiple: int = 1, required: Iterable[int] = (), drop_reserved: bool = False, where: str = "tokenizer.json") -> Trimmed:
+                   multiple: int = 1, required: Iterable[int] = (), drop_reserved: bool = False, rows: int | None = None,
+                   where: str = "tokenizer.json") -> Trimmed:
     """The tokenizer with the pieces that `texts` use, and those of `spare`, which stay whatever `most` says.
 
     `most` caps the pieces: the rarest go, and texts that used them are spelt with smaller ones. `multiple` rounds the number
-    of pieces up (under `most`, down) to a multiple by keeping more or fewer of them. `required` are old ids that stay.
+    of pieces up (under `most`, down) to a multiple by keeping more or fewer of them. `required` are old ids that stay if
+    there are such pieces. `rows` is the number of embeddings: added tokens beyond it, which the model cannot read, go.
     `drop_reserved` lets go of placeholders (<unused7>, <|reserved_special_token_7|>) that no text uses.
 
     Raises TeacherError for a tokenizer that cannot be opened or trimmed, DataError for texts that use no piece, UsageError
     for a `most` that is too small, ParityError when a text would come out differently (nothing known does that).
     """
-    if most is not None and most < 1 or multiple < 1:
+    if (most is not None and most < 1) or multiple < 1:
         raise UsageError(f"most={most} and multiple={multiple} should be at least 1")
     whole = Whole(tokenizer_json, where)
     with replayable(texts) as again:
         counts, number = whole.count(again)
         whole.check_used(counts, number)
-        stay = whole.base(required, counts if drop_reserved else None)
+        stay = whole.base(required, whole.idle(counts, drop_reserved, rows))
         stay |= whole.closed(np.flatnonzero(whole.count(spare)[0]).tolist())
         order = whole.by_use(counts, stay)
         size = _size(len(stay), len(order), whole.size, most, multiple)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SCALAR = re.compile(r"(?:.*_)?token_(?:id|index|ids)")
+_BRACES = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
+_STRINGS = re.compile(r"""(['"])((?:\\.|(?!\1).)*)\1""", re.DOTALL)
 _LISTS = ("suppress_tokens", "begin_suppress_tokens")
 _SEQUENCES = ("bad_words_ids", "force_words_ids")
 # Ids that a text decoder itself works with: they stay in the vocabulary; ids of images and sounds stay if their token does.
@@ -118,3 +120,12 @@ def marks_of(told: Mapping[str, Any]) -> set[str]:
                 if isinstance(one.get(name), str):
                     found.update(one[name])
     return found
+
+
+def template_words(template: str) -> list[str]:
+    """What a chat template writes itself: text outside of its braces, strings inside, and the usual names of roles with a line end."""
+    inside = _BRACES.findall(template)
+    words = [word for block in inside for _, word in _STRINGS.findall(block)]
+    words += [word for word in _BRACES.split(template) if word.strip()]
+    roles = ("system", "user", "assistant", "model", "tool")
+    return [word.replace("\\n", "\n").replace("\\t", "\t") for word in words] + [f"{role}{end}" for role in roles for end in ("", "\n")] if template else []

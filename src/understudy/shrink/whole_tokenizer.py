@@ -60,15 +60,29 @@ class Whole:
             raise DataError(f"the {number:,} texts {what}, so they say nothing about which pieces to keep",
                             hint="give texts like those that the model will read and write")
 
-    def base(self, required: Iterable[int], counts: np.ndarray | None) -> set[int]:
-        """What stays whatever the texts are; with `counts`, without the placeholders that they do not use."""
-        named = {*required, *processor_ids(self.told.get("post_processor"))}
-        stray = [old for old in named if old not in self.pieces and old not in set(self.added.values())]
-        if stray:
-            raise TeacherError(f"{self.where} has no piece with the id {stray[0]}, which the model's settings name")
-        idle = {old for piece, old in self.added.items() if counts is not None and not counts[old] and _RESERVED.fullmatch(piece)}
-        base = self.model.base(marks_of(self.told)) | (set(self.added.values()) - idle) | named
-        return base - (idle - named)
+    def idle(self, counts: np.ndarray, reserved: bool, rows: int | None) -> set[int]:
+        """Added tokens that may go: those without an embedding and, if `reserved`, placeholders that the texts do not use.
+
+        Raises TeacherError when texts use, or the vocabulary proper has, a piece without an embedding.
+        """
+        placeholders = {old for piece, old in self.added.items() if reserved and not counts[old] and _RESERVED.fullmatch(piece)}
+        if rows is None:
+            return placeholders
+        outside = {old for old in self.added.values() if old >= rows}
+        beyond = next((old for old in self.pieces if old >= rows and old not in outside), None) or next(iter(np.flatnonzero(counts[rows:])), None)
+        if beyond is not None:
+            raise TeacherError(f"{self.where} has pieces up to the id {self.top - 1:,} and the model has {rows:,} rows of embeddings",
+                               hint="the tokenizer and the weights belong to different models")
+        return placeholders | outside
+
+    def base(self, required: Iterable[int], idle: set[int]) -> set[int]:
+        """What stays whatever the texts are: letters, added tokens except the idle, `required` where there are such pieces."""
+        added, around = set(self.added.values()), set(processor_ids(self.told.get("post_processor")))
+        for old in around:
+            if old not in self.pieces and old not in added:
+                raise TeacherError(f"{self.where} puts the id {old} around texts and has no such piece")
+        named = around | (set(required) & (self.pieces.keys() | added))
+        return ((self.model.base(marks_of(self.told)) | added) - idle) | named
 
     def closed(self, ids: Iterable[int]) -> set[int]:
         """The pieces and all that their making passes through."""
