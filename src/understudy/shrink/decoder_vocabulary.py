@@ -16,7 +16,7 @@ import numpy as np
 from ..bundle.jsonio import shown
 from ..errors import ParityError, UsageError
 from .corpus import batches, replayable
-from .whole_tokenizer import Whole, opened
+from .whole_tokenizer import Whole, encoded, opened
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,12 @@ def _compared(whole: Whole, trimmed: Trimmed, texts: Iterable[str], exact: bool)
     _check_names(whole, small, new_id)
     changed = before = after = 0
     for batch in batches(texts):
-        pairs = zip(batch, whole.reader.encode_batch_fast(batch, add_special_tokens=False),
-                    small.encode_batch_fast(batch, add_special_tokens=False), strict=True)
-        for text, old, new in pairs:
-            before, after = before + len(old.ids), after + len(new.ids)
-            if new_id[old.ids].tolist() == new.ids:
+        for text, old, new in zip(batch, encoded(whole.reader, batch, whole.where), encoded(small, batch, whole.where), strict=True):
+            before, after = before + len(old), after + len(new)
+            if new_id[old].tolist() == new:
                 continue
             changed += 1
-            if exact or _decoded(whole.reader, old.ids) != _decoded(small, new.ids):
+            if exact or _decoded(whole.reader, old) != _decoded(small, new):
                 raise ParityError(f"the trimmed tokenizer splits the text {shown(text)} differently" if exact else
                                   f"the text {shown(text)} does not come back from the trimmed tokenizer as from the whole one")
     return replace(trimmed, changed=changed, tokens_before=before, tokens_after=after)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle import swap
-from ..bundle.jsonio import shown, strict_json
+from ..bundle.jsonio import plain, shown, strict_json
 from ..errors import BundleError, TeacherError
 from .tensor_rows import Shard, check_index, open_shard
 from .token_fields import remapped, template_words
@@ -38,6 +38,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The object in a small JSON file. Raises TeacherError."""
     try:
         value = strict_json(read_file(path, _MAX_JSON), str(path))
+        plain(value, path.name)
     except BundleError as problem:
         raise TeacherError(str(problem)) from None
     if not isinstance(value, dict):
@@ -52,7 +53,7 @@ def read_settings(folder: Path) -> dict[str, dict[str, Any]]:
     config = settings["config.json"]
     if config.get("is_encoder_decoder"):
         raise TeacherError(f"{folder} is an encoder-decoder; only decoders can be trimmed here")
-    if "vocab_size_per_layer_input" in (config.get("text_config") or config):
+    if any("vocab_size_per_layer_input" in one for one in (config, config.get("text_config")) if isinstance(one, dict)):
         raise TeacherError(f"{folder} has embeddings in every layer (vocab_size_per_layer_input), which cannot be trimmed yet")
     return settings
 
@@ -103,7 +104,7 @@ def files_beside(folder: Path, new_id: Mapping[int, int]) -> dict[str, bytes]:
         told = read_object(folder / "tokenizer_config.json")
         if isinstance(told.get("added_tokens_decoder"), dict):
             told["added_tokens_decoder"] = {str(new_id[int(old)]): one for old, one in told["added_tokens_decoder"].items()
-                                            if old.isdecimal() and int(old) in new_id}
+                                            if old.isdecimal() and len(old) < 10 and int(old) in new_id}
         found["tokenizer_config.json"] = to_json(remapped(told, new_id, []))
     if (folder / "added_tokens.json").is_file():
         found["added_tokens.json"] = to_json({piece: new_id[old] for piece, old in read_object(folder / "added_tokens.json").items()

@@ -19,6 +19,8 @@ from ..errors import TeacherError
 
 LONGEST = 4096
 """Characters of a piece whose merges are followed; the work grows with the square of it. Real pieces end near 1,000."""
+MOST_PIECES = 1 << 23
+"""Ids must be below this; tables are made as long as the highest id. Real vocabularies end near 2^18."""
 
 _BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
 
@@ -168,7 +170,7 @@ def _checked_ids(vocabulary: Any, where: str) -> dict[str, int]:
     if not isinstance(vocabulary, dict) or not vocabulary:
         raise TeacherError(f"{where}: a BPE vocabulary should map pieces to ids")
     for piece, old in vocabulary.items():
-        if not isinstance(old, int) or isinstance(old, bool) or not 0 <= old < 2**31:
+        if not isinstance(old, int) or isinstance(old, bool) or not 0 <= old < MOST_PIECES:
             raise TeacherError(f"{where}: the piece {shown(piece)} has the id {shown(old)}")
     if len(set(vocabulary.values())) != len(vocabulary):
         raise TeacherError(f"{where}: two pieces share one id")

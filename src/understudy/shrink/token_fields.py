@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _SCALAR = re.compile(r"(?:.*_)?token_(?:id|index|ids)")
-_BRACES = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
-_STRINGS = re.compile(r"""(['"])((?:\\.|(?!\1).)*)\1""", re.DOTALL)
+_BRACES = re.compile(r"(\{[{%#]|[}%#]\})")
+_STRINGS = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\])*+)\1""", re.DOTALL)
+_TEMPLATE, _BLOCK = 100_000, 2_000
+"""Characters of a chat template, and of one block in braces, that are looked at: hostile ones take quadratic time."""
 _LISTS = ("suppress_tokens", "begin_suppress_tokens")
 _SEQUENCES = ("bad_words_ids", "force_words_ids")
 # Ids that a text decoder itself works with: they stay in the vocabulary; ids of images and sounds stay if their token does.
@@ -27,7 +29,7 @@ def needed_ids(fields: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _flat(value: Any) -> Iterator[int]:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _is_id(value):
         yield value
     elif isinstance(value, list):
         for one in value:
@@ -56,22 +58,27 @@ def remapped(fields: dict[str, Any], new_id: Mapping[int, int], dropped: list[st
 def _renamed(name: str, value: Any, new_id: Mapping[int, int]) -> Any:
     if name == "forced_decoder_ids":
         pairs = [pair for pair in value if isinstance(pair, list) and len(pair) == 2] if isinstance(value, list) else []
-        return [[place, new_id[old]] for place, old in pairs if isinstance(old, int) and old in new_id]
+        return [[place, new_id[old]] for place, old in pairs if _is_id(old) and old in new_id]
     if name == "sequence_bias":
         # Rules about sequences; a rule about a piece that is gone has nothing left to say.
-        return [[ids, bias] for ids, bias in ((_all(ids, new_id), bias) for ids, bias in value) if ids] if isinstance(value, list) else None
+        pairs = [pair for pair in value if isinstance(pair, list) and len(pair) == 2] if isinstance(value, list) else []
+        return [[ids, bias] for ids, bias in ((_all(ids, new_id), bias) for ids, bias in pairs) if ids]
     if name in _SEQUENCES:
         return [ids for ids in (_all(one, new_id) for one in value) if ids] if isinstance(value, list) else None
     if isinstance(value, list):
-        return [new_id[old] for old in value if isinstance(old, int) and old in new_id]
-    return new_id.get(value) if isinstance(value, int) and not isinstance(value, bool) else None
+        return [new_id[old] for old in value if _is_id(old) and old in new_id]
+    return new_id.get(value) if _is_id(value) else None
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _all(ids: Any, new_id: Mapping[int, int]) -> Any:
     """A sequence renamed as a whole; None when one of its ids is gone. Sequences may lie one level deeper."""
     if isinstance(ids, list) and ids and all(isinstance(one, list) for one in ids):
         return [one for one in (_all(inner, new_id) for inner in ids) if one] or None
-    return [new_id[old] for old in ids] if isinstance(ids, list) and ids and all(isinstance(old, int) and old in new_id for old in ids) else None
+    return [new_id[old] for old in ids] if isinstance(ids, list) and ids and all(_is_id(old) and old in new_id for old in ids) else None
 
 
 def _short(value: Any) -> str:
@@ -124,8 +131,14 @@ def marks_of(told: Mapping[str, Any]) -> set[str]:
 
 def template_words(template: str) -> list[str]:
     """What a chat template writes itself: text outside of its braces, strings inside, and the usual names of roles with a line end."""
-    inside = _BRACES.findall(template)
-    words = [word for block in inside for _, word in _STRINGS.findall(block)]
-    words += [word for word in _BRACES.split(template) if word.strip()]
-    roles = ("system", "user", "assistant", "model", "tool")
-    return [word.replace("\\n", "\n").replace("\\t", "\t") for word in words] + [f"{role}{end}" for role in roles for end in ("", "\n")] if template else []
+    if not template:
+        return []
+    words, inside = [], False
+    for part in _BRACES.split(template[:_TEMPLATE]):
+        if _BRACES.fullmatch(part):
+            inside = part[0] == "{"
+        elif inside:
+            words += [word.replace("\\n", "\n").replace("\\t", "\t") for _, word in _STRINGS.findall(part[:_BLOCK])]
+        elif part.strip():
+            words.append(part)
+    return words + [f"{role}{end}" for role in ("system", "user", "assistant", "model", "tool") for end in ("", "\n")]

@@ -45,7 +45,7 @@ class Whole:
         counts, number = np.zeros(self.top, np.int64), 0
         for batch in batches(texts):
             number += len(batch)
-            ids = [one.ids for one in self.reader.encode_batch_fast(batch, add_special_tokens=False)]
+            ids = encoded(self.reader, batch, self.where)
             counts += np.bincount(np.fromiter((old for one in ids for old in one), np.int64), minlength=self.top)
         return counts, number
 
@@ -117,6 +117,16 @@ class Whole:
         if isinstance(told.get("padding"), dict):
             told["padding"]["pad_id"] = new_id.get(told["padding"].get("pad_id"), 0)
         return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(), np.array(order, np.int64)
+
+
+def encoded(tokenizer: Any, batch: list[str], where: str) -> list[list[int]]:
+    """The ids of texts, without special tokens around them. Raises TeacherError where the library gives up."""
+    try:
+        return [one.ids for one in tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+    except BaseException as problem:  # a Rust panic is a BaseException
+        if isinstance(problem, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        raise TeacherError(f"{where} cannot tokenise the texts: {shown(str(problem))}") from None
 
 
 def opened(data: bytes, where: str) -> Any:
