@@ -8,3 +8,17 @@
 
 Example: `report = translate_document(open_document("de.po"), translate)`, then `document.write(report.targets)`.
 """
+
+from __future__ import annotations
+
+from .checks import problems
+from .document import Document, Entry, Target
+from .glossary import Glossary
+from .memory import Match, Memory
+from .opening import extensions, open_document
+from .placeholders import protect, restore
+from .scores import placeholder_survival
+from .translate import Mark, Report, translate_document
+
+__all__ = ["Document", "Entry", "Glossary", "Mark", "Match", "Memory", "Report", "Target", "extensions", "open_document",
+           "placeholder_survival", "problems", "protect", "restore", "translate_document"]
