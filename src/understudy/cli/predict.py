@@ -16,6 +16,7 @@ from .sampling import sampling_flags, used
 
 if TYPE_CHECKING:
     from ..run.answer import Understudy
+    from ..run.summarising import Summariser
     from ..run.writing import Writer
     from ..tasks.reading import Row
     from ..tasks.types import Prediction
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _CHUNK = 512
 
 
-def _opened(path: str, threads: int) -> Understudy | Writer:
+def _opened(path: str, threads: int) -> Understudy | Summariser | Writer:
     from ..run.opening import load
 
     # Sizes now, hashes file by file as each is read: a rung that is never asked is never hashed, and the first answer comes sooner.
@@ -40,10 +41,12 @@ def _opened(path: str, threads: int) -> Understudy | Writer:
 @click.option("--on-bad-row", type=click.Choice(["fail", "skip"]), default="fail", show_default=True, help="What to do with a row that cannot be used.")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many labels to show per text.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores for large batches.")
+@click.option("--words", type=click.IntRange(1), metavar="N", help="Summaries: at most this many words.")
+@click.option("--sentences", type=click.IntRange(1), metavar="N", help="Summaries: this many sentences.")
 @sampling_flags
 @click.option("--json", "as_json", is_flag=True, help="JSON: a document for texts, JSON lines for a file.")
 def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str, text_column: str | None, encoding: str | None,
-            on_bad_row: str, top: int, threads: int, as_json: bool, **given: Any) -> None:
+            on_bad_row: str, top: int, threads: int, words: int | None, sentences: int | None, as_json: bool, **given: Any) -> None:
     """Answer texts given here, or a file row by row: its columns stay, and the answer's are added.
 
     Example: understudy predict support "where is my card?"
@@ -54,21 +57,30 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
         raise UsageError("predict needs texts, or --input FILE" if not texts else "predict takes texts or --input FILE, not both",
                          hint='understudy predict support "where is my card?"')
     from ..run.answer import Understudy
+    from ..run.summarising import Summariser
 
     opened = _opened(bundle, threads)
-    if not isinstance(opened, Understudy):
+    _fits(opened.manifest.task, isinstance(opened, Summariser), words or sentences, used(given), bundle)
+    if isinstance(opened, Summariser):
+        writing.summarise(opened, list(texts), source, target, text_column, encoding, on_bad_row, {"words": words, "sentences": sentences}, as_json)
+    elif not isinstance(opened, Understudy):
         with opened:
             if source:
                 writing.answer_file(opened, source, target, text_column, encoding, on_bad_row, given, as_json)
             else:
                 writing.answer_given(opened, list(texts), given, as_json)
-        return
-    if flags := used(given):
-        raise UsageError(f"{flags[0]} is for models that write, and {bundle} sorts")
-    if source:
+    elif source:
         _file(opened, source, target, text_column, encoding, on_bad_row, as_json)
     else:
         _given(opened, list(texts), top, as_json)
+
+
+def _fits(task: str, extractive: bool, length: int | None, sampling: list[str], bundle: str) -> None:
+    """Raises UsageError for flags that mean nothing to this kind of model."""
+    if length and not extractive:
+        raise UsageError(f"--words and --sentences are for models that choose sentences, and {bundle} was made for {task}", hint="--max-tokens bounds what is written")
+    if sampling and (task == "classify" or extractive):
+        raise UsageError(f"{sampling[0]} is for models that write, and {bundle} {'chooses sentences' if extractive else 'sorts'}")
 
 
 def _given(opened: Understudy, texts: list[str], top: int, as_json: bool) -> None:

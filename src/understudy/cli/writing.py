@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from .sampling import chosen
 
 if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
+    from ..run.summarising import Summariser
     from ..run.writing import Writer, Written
+    from ..tasks.summarise import Summary
 
 _CHUNK = 64
 _DOCUMENTS = (".md", ".txt", ".rst")
@@ -40,10 +42,50 @@ def answer_file(writer: Writer, source: str, target: str, text_column: str | Non
                 given: dict[str, Any], as_json: bool) -> None:
     """A document as one text (.md, .txt and .rst), or a table row by row with the answer in a new column."""
     sampling = chosen(given, max_tokens=writer.prompt.max_tokens)
-    if source != "-" and Path(source).suffix.lower() in _DOCUMENTS and writer.task in ("translate", "summarize"):
+    if _is_document(source) and writer.task in ("translate", "summarize"):
         _document(writer, source, target, encoding, sampling, as_json)
     else:
-        _table(writer, source, target, text_column, encoding, on_bad_row, sampling, as_json)
+        _table(lambda texts: [(one.text, one.finish) for one in writer.predict(texts, sampling)], ("answer", "finish"),
+               source, target, text_column, encoding, on_bad_row, as_json)
+
+
+def summarise(model: Summariser, texts: list[str], source: str | None, target: str, text_column: str | None, encoding: str | None,
+              on_bad_row: str, length: dict[str, int | None], as_json: bool) -> None:
+    """Summaries of texts given here, of a document, or of the rows of a table."""
+    if source and not _is_document(source):
+        _table(lambda some: [(one.text, "; ".join(one.flags)) for one in model.predict(some, **length)], ("summary", "flags"),
+               source, target, text_column, encoding, on_bad_row, as_json)
+        return
+    given = [read_document(source, encoding)] if source else texts
+    said = model.predict(given, **length)
+    if as_json:
+        lines = json.dumps([_summary(one) for one in said], ensure_ascii=False)
+    else:
+        lines = "\n".join(one.text for one in said)
+    _put(lines, target)
+    if not as_json:
+        for one in said:
+            for flag in one.flags:
+                click.echo(f"note: {flag}", err=True)
+
+
+def _summary(one: Summary) -> dict[str, Any]:
+    return {"summary": one.text, "words": one.words, "share": one.share, "flags": list(one.flags),
+            "sentences": [{"start": part.start, "end": part.end, "text": part.text, "score": part.score} for part in one.sentences]}
+
+
+def _is_document(source: str) -> bool:
+    return source != "-" and Path(source).suffix.lower() in _DOCUMENTS
+
+
+def _put(text: str, target: str) -> None:
+    if target == "-":
+        click.echo(text)
+        return
+    try:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+    except OSError as problem:
+        raise UsageError(f"{target} cannot be written: {problem.strerror}") from None
 
 
 def plain(text: str, one: Written) -> dict[str, Any]:
@@ -55,11 +97,7 @@ def plain(text: str, one: Written) -> dict[str, Any]:
 def _document(writer: Writer, source: str, target: str, encoding: str | None, sampling: Sampling, as_json: bool) -> None:
     text = read_document(source, encoding)
     one = writer.predict(text, sampling)
-    said = json.dumps(plain(text, one), ensure_ascii=False) if as_json else one.text
-    if target == "-":
-        click.echo(said)
-    else:
-        Path(target).write_text(said + "\n", encoding="utf-8")
+    _put(json.dumps(plain(text, one), ensure_ascii=False) if as_json else one.text, target)
     if one.finish == "length":
         click.echo("note: the answer was cut at its longest; --max-tokens allows more", err=True)
 
@@ -74,18 +112,17 @@ def read_document(path: str, encoding: str | None) -> str:
         raise UsageError(f"{path} is not {encoding or 'UTF-8'} text: {problem}", hint="name its encoding: --encoding windows-1252") from None
 
 
-def _table(writer: Writer, source: str, target: str, text_column: str | None, encoding: str | None, on_bad_row: str, sampling: Sampling,
-           as_json: bool) -> None:
+def _table(answer: Callable[[list[str]], list[tuple[str, ...]]], names: tuple[str, ...], source: str, target: str, text_column: str | None,
+           encoding: str | None, on_bad_row: str, as_json: bool) -> None:
     from ..tasks.reading import open_writer, stream_rows
 
     table, column, rows = stream_rows(source, text_column=text_column, encoding=encoding, on_bad_row=on_bad_row)
-    added = [name if name not in table.columns else f"predicted_{name}" for name in ("answer", "finish")]
+    added = [name if name not in table.columns else f"predicted_{name}" for name in names]
     done = 0
     with open_writer(target, [*table.columns, *added], "jsonl" if as_json and target == "-" else None) as out:
         for chunk in _chunks(rows):
-            said = writer.predict([str(row.values[column]) for row in chunk], sampling)
-            for row, one in zip(chunk, said, strict=True):
-                out.write({**row.values, **dict(zip(added, (one.text, one.finish), strict=True))})
+            for row, said in zip(chunk, answer([str(row.values[column]) for row in chunk]), strict=True):
+                out.write({**row.values, **dict(zip(added, said, strict=True))})
             done += len(chunk)
             if sys.stderr.isatty():
                 click.echo(f"\r{done:,} rows", err=True, nl=False)

@@ -81,7 +81,7 @@ def _corpus(name: str, texts: Sequence[str], references: References, make: Calla
     try:
         from sacrebleu import metrics
     except ImportError:
-        raise missing_extra(f"the score {name}", "prove-text") from None
+        raise missing_extra(f"the score {name}", "generate") from None
     _checked(texts, references)
     rows = [[one] if isinstance(one, str) else list(one) for one in references]
     bare = next((place for place, refs in enumerate(rows) if not refs), None)

@@ -1,4 +1,4 @@
-"""`understudy.load`: a bundle that sorts, or one that writes."""
+"""`understudy.load`: a bundle that sorts, one that summarises, or one that writes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from ..bundle import open_bundle
 from .answer import Understudy
 
 if TYPE_CHECKING:
+    from .summarising import Summariser
     from .writing import Writer
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True) -> Understudy | Writer:
-    """Opens a bundle: an Understudy where its task is to classify, else a Writer.
+def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True) -> Understudy | Summariser | Writer:
+    """Opens a bundle: an Understudy where its task is to classify, a Summariser where it chooses sentences, else a Writer.
 
     `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. Raises
     BundleError for a bundle that is broken or hostile.
@@ -21,6 +22,10 @@ def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True)
     bundle = open_bundle(path, verify="full" if verify else "sizes")
     if bundle.manifest.task == "classify":
         return Understudy(bundle, threads=threads)
+    if bundle.manifest.rungs[-1].kind == "extract":
+        from .summarising import Summariser
+
+        return Summariser(bundle, threads=threads)
     from .writing import Writer
 
     return Writer(bundle, threads=threads if threads > 1 else None)

@@ -40,6 +40,10 @@ class TextConfig:
     """How a writing model is made. Sizes are bytes, times seconds, shares 0–1."""
 
     size: str = dial("base", "The one dial: tiny (1M parameters), small (3M), base (6M) or large (16M).", choices=tuple(SIZES))
+    method: str = dial("extractive", "How to summarise: extractive (chooses sentences, cannot invent) or abstractive (a decoder writes).",
+                       choices=("extractive", "abstractive"))
+    encoder: str = dial("auto", "Extractive: whether an encoder reads the sentences too; auto keeps it where it helps on unseen documents.",
+                        choices=("auto", "no", "yes"))
     source: str | None = dial(None, "The column that goes in (or its language); found by name when not given.", metavar="NAME")
     target: str | None = dial(None, "The column that comes out (or its language); found by name when not given.", metavar="NAME")
     test: str | None = dial(None, "A file of pairs that nothing is tuned on; otherwise a stable share of the data is kept back.", metavar="FILE")

@@ -15,9 +15,10 @@ from ..config import with_dials
 from ..events import Event, Listener, silent
 from ..guarded import interruptible, need_training, one_machine
 from .config import TextConfig
+from .extract import summariser
 from .finish import prove_and_write, stage
 from .fit import fit
-from .prepare import prepare
+from .prepare import PreparedText, prepare
 
 _SHARE = 0.95
 """Share of the time budget that training itself may take; the rest is for packing and proving."""
@@ -51,17 +52,24 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
         prepared = prepare(files, task, config)
         for line in prepared.lines:
             listen(Event("read", line))
+        if task == "summarize" and config.method == "extractive":
+            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config, attribution), listen)
+            return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         fitted = fit(prepared.train, config, seconds, listen, stop)
         trained = monotonic() - started
-        told = {key: value for key, value in asdict(config).items() if key not in ("test", "threads")}
-        provenance = {**prepared.provenance, "config": told, **({"attribution": attribution} if attribution else {})}
+        provenance = _provenance(prepared, config, attribution)
         longest = _longest(prepared.train, fitted)
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
             staged = [stage(fitted, task, config, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
             manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], prepared.test, prepared.train, trained, fitted, Path(scratch),
                                                 config.seed, listen)
     return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
+
+
+def _provenance(prepared: PreparedText, config: TextConfig, attribution: str | None) -> dict[str, Any]:
+    told = {key: value for key, value in asdict(config).items() if key not in ("test", "threads")}
+    return {**prepared.provenance, "config": told, **({"attribution": attribution} if attribution else {})}
 
 
 def _longest(pairs: Sequence, fitted) -> int:

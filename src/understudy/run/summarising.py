@@ -1,0 +1,37 @@
+"""A bundle that summarises by choosing sentences: `understudy.load("tldr").predict(text, sentences=2).text`."""
+
+from __future__ import annotations
+
+from typing import overload
+
+from ..bundle import Bundle
+from ..tasks.summarise import Summary
+from .kinds.extract import ExtractModel, open_rung, require_summariser
+
+
+class Summariser:
+    """An opened extractive summariser. Nothing it says is made up: every sentence stands in the document."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.bundle, self.manifest = bundle, bundle.manifest
+        self._threads = threads
+        self._model: ExtractModel | None = None
+
+    @property
+    def task(self) -> str:
+        """summarize."""
+        return self.manifest.task
+
+    @overload
+    def predict(self, texts: str, *, words: int | None = None, sentences: int | None = None, share: float | None = None) -> Summary: ...
+    @overload
+    def predict(self, texts: list[str], *, words: int | None = None, sentences: int | None = None, share: float | None = None) -> list[Summary]: ...
+    def predict(self, texts: str | list[str], *, words: int | None = None, sentences: int | None = None,
+                share: float | None = None) -> Summary | list[Summary]:
+        """The summary of one document or of each of many, within a budget of words, sentences or a share of the words."""
+        if isinstance(texts, str):
+            return self.predict([texts], words=words, sentences=sentences, share=share)[0]
+        if self._model is None:
+            rung = self.manifest.rungs[-1]
+            self._model = require_summariser(open_rung(self.bundle, rung, self._threads), rung.name)
+        return [self._model.summarise(text, words=words, sentences=sentences, share=share) for text in texts]
