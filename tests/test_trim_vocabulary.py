@@ -181,8 +181,9 @@ def _broken(change) -> bytes:
     (_broken(lambda told: told.update(pre_tokenizer={"type": "Nonsense"})), "cannot be opened as a tokenizer"),
     (_broken(lambda told: told["model"].update(merges=[["zz", "qq"]])), "cannot be opened as a tokenizer"),
     (_broken(lambda told: told["added_tokens"].append("x")), "cannot be opened|added token"),
+    (_broken(lambda told: told["model"]["vocab"].update(far=len(told["model"]["vocab"]) + 1)), "'far' share the id"),
     (_broken(lambda told: told["post_processor"]["special_tokens"]["<|begin|>"].update(ids=[99999])), "the id 99999 around texts"),
-], ids=range(17))
+], ids=range(18))
 def test_a_broken_tokenizer_is_an_error_in_words(data, words):
     with pytest.raises(TeacherError, match=words):
         trim_tokenizer(data, DOMAIN)

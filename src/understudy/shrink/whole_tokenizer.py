@@ -37,6 +37,9 @@ class Whole:
         self.pieces = {old: piece for piece, old in self.model.ids.items()}
         # The library numbers added tokens itself and may disagree with the file; the library is what models were run with.
         self.added: dict[str, int] = {one["content"]: self.reader.token_to_id(one["content"]) for one in self.told.get("added_tokens") or ()}
+        for piece, old in self.added.items():
+            if self.pieces.get(old, piece) != piece:
+                raise TeacherError(f"{where}: the added token {shown(piece)} and the piece {shown(self.pieces[old])} share the id {old}")
         self.size = len(self.pieces.keys() | set(self.added.values()))
         self.top = max(max(self.pieces), *self.added.values(), 0) + 1
 
