@@ -104,7 +104,7 @@ def splice(text: str, edits: list[Edit]) -> str:
     pieces, at = [], 0
     for edit in sorted(edits):
         if edit.start < at:
-            raise AssertionError(f"edits overlap at {edit.start}")
+            raise DataError("two entries lie one inside the other, and cannot both be written", hint="is the file well formed?")
         pieces += [text[at:edit.start], edit.text]
         at = edit.end
     return "".join([*pieces, text[at:]])

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from ...errors import DataError
 from .placeholders import find
@@ -30,6 +31,12 @@ class Term:
     allowed: list[str]
     forbidden: list[str]
 
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """The term as a whole word, in the plural too; compiled when a text may hold it."""
+        ending = r"(?:s|es)?" if self.term[-1:].isalpha() and len(self.term) > 2 else ""
+        return re.compile(rf"(?<!\w){re.escape(self.term)}{ending}(?!\w)".replace(r"\ ", r"\s+"), 0 if self.case else re.I)
+
 
 class Glossary:
     """Terms by their first word: a check costs what the text is long, not what the glossary is."""
@@ -37,7 +44,7 @@ class Glossary:
     def __init__(self, rows: Iterable[tuple[str, str, bool, bool]]) -> None:
         """`rows`: (term, translation, case-sensitive, forbidden); rows of one term are alternatives."""
         self._terms: dict[str, Term] = {}
-        self._by_word: dict[str, list[tuple[re.Pattern[str], Term]]] = {}
+        self._by_word: dict[str, list[Term]] = {}
         for term, translation, case, forbidden in rows:
             self._add(" ".join(term.split()), " ".join(translation.split()), case, forbidden)
 
@@ -91,17 +98,15 @@ class Glossary:
         key = text if case else text.casefold()
         if key not in self._terms:
             term = self._terms[key] = Term(text, case, [], [])
-            ending = r"(?:s|es)?" if text[-1:].isalpha() and len(text) > 2 else ""
-            pattern = re.compile(rf"(?<!\w){re.escape(text)}{ending}(?!\w)".replace(r"\ ", r"\s+"), 0 if case else re.I)
             word = _WORD.search(text)
-            self._by_word.setdefault(_stem(word[0]) if word else "", []).append((pattern, term))
+            self._by_word.setdefault(_stem(word[0]) if word else "", []).append(term)
         term = self._terms[key]
         (term.forbidden if forbidden else term.allowed).append(translation)
 
     def _occurrences(self, text: str) -> list[tuple[int, int, Term]]:
         """Where terms stand, in order; inside a longer term a shorter one does not count."""
         words = dict.fromkeys(["", *(_stem(word) for word in _WORD.findall(text))])
-        found = [(*one.span(), term) for word in words for pattern, term in self._by_word.get(word, ()) for one in pattern.finditer(text)]
+        found = [(*one.span(), term) for word in words for term in self._by_word.get(word, ()) for one in term.pattern.finditer(text)]
         out: list[tuple[int, int, Term]] = []
         for start, end, term in sorted(found, key=lambda one: (one[0] - one[1], one[0])):
             if not any(start < other_end and other_start < end for other_start, other_end, _term in out):

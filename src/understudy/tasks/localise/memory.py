@@ -160,7 +160,7 @@ def skeleton(text: str, spans: list[Span]) -> str:
 def _bare(text: str, spans: list[Span]) -> str:
     pieces, at = [], 0
     for span in spans:
-        pieces += [text[at:span.start], "0" if span.kind == "number" else "{}"]
+        pieces += [text[at:span.start], "0" if span.kind == "number" else span.text if span.kind == "icu" else "{}"]
         at = span.end
     return normalise("".join([*pieces, text[at:]]))
 
@@ -190,6 +190,8 @@ def repair(text: str, spans: list[Span], source: str, target: str) -> tuple[str 
     for before, after in zip(old, spans, strict=True):
         if before.text == after.text:
             continue
+        if before.kind == "icu":
+            return None, False  # a plural or select holds words
         at = [number for number, span in enumerate(places) if span.kind == before.kind and span.text == before.text]
         if len(at) != 1 or sum(span.text == before.text for span in old) != 1:
             return None, False

@@ -29,7 +29,7 @@ def extensions() -> list[str]:
 def open_document(path_or_bytes: str | os.PathLike[str] | bytes, name: str | None = None) -> Document:
     """Parse a file (a path) or its bytes (then `name` gives the extension and stands in messages).
 
-    The extension decides where the content agrees or nothing else fits; otherwise the content does.
+    The extension decides where the content agrees; otherwise the content does, or the extension where nothing fits.
     Raises DataError for a file that cannot be read, is too large or broken, and UsageError where no format fits.
     """
     if isinstance(path_or_bytes, bytes):
@@ -48,10 +48,10 @@ def _format_of(raw: bytes, name: str) -> ModuleType:
     named = [module for module in modules if ending in module.EXTENSIONS]
     head = _head(raw, name)
     claimed = [module for module in modules if head is not None and module.claims(head)]
-    for choice in ([module for module in named if module in claimed], named, claimed):
+    for choice in ([module for module in named if module in claimed], claimed, named):
         if len(choice) == 1:
             return choice[0]
-    raise UsageError(f"{name}: '{ending or name}' is no localisation file that is known, and its beginning looks like none",
+    raise UsageError(f"{name}: '{ending or name}' is no localisation file that is known, and its beginning does not tell",
                      hint=f"known endings: {', '.join(extensions())}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ...errors import DataError
 from .document import MAX_ENTRIES
@@ -21,10 +22,15 @@ _LINE = re.compile(r"([^\r\n]*+)(\r\n|\r|\n|$)")
 class Field:
     """One `msgid`, `msgstr[1]`, …: its text, and text[start:end] from its first quote to its last."""
 
-    text: str
+    pieces: list[str]
     start: int
     end: int
     line: int
+
+    @cached_property
+    def text(self) -> str:
+        """The text of all its lines; to be read once the whole file is."""
+        return "".join(self.pieces)
 
 
 @dataclass
@@ -105,7 +111,7 @@ class _Scanner:
             raise self._error(number, "a text in quotes that does not end", 'put " at its end; a quote inside is written \\"')
         if self.last is None:
             raise self._error(number, "a text in quotes that belongs to nothing", "it must follow msgid, msgstr or another such line")
-        self.last.text += unescape(found[1])
+        self.last.pieces.append(unescape(found[1]))
         self.last.end = start + found.end(1) + 1
 
     def _keyword(self, line: str, start: int, number: int) -> None:
@@ -117,7 +123,7 @@ class _Scanner:
         word, index = found[1], int(found[2]) if found[2] is not None else None
         if self.message.msgstr and word in ("msgctxt", "msgid", "domain"):
             self._finish(number)
-        self.last = Field(unescape(quoted[1]), start + found.end(), start + quoted.end(1) + 1, number)
+        self.last = Field([unescape(quoted[1])], start + found.end(), start + quoted.end(1) + 1, number)
         if word != "domain":
             self._put(word, index, start + lead, number)
 
@@ -140,7 +146,7 @@ class _Scanner:
         if message.msgid is None and message.msgctxt is None:
             return
         if message.msgid is None or not message.msgstr:
-            line = (message.msgid or message.msgctxt or Field("", 0, 0, number)).line
+            line = (message.msgid or message.msgctxt or Field([], 0, 0, number)).line
             raise self._error(line, "a message without " + ("msgid" if message.msgid is None else "msgstr"), 'add it; an empty one is msgstr ""')
         if len(self.messages) >= MAX_ENTRIES:
             raise self._error(number, f"more than {MAX_ENTRIES:,} messages", "split the file")

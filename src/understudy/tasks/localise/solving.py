@@ -23,6 +23,7 @@ class Answer:
     how: str
     reason: str = ""
     findings: tuple[Finding, ...] = ()
+    trusted: bool = False  # a person's translation of this very text: only what breaks, or breaks the glossary, counts
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -59,10 +60,11 @@ class Solver:
             return None
         lead, trail = text[:len(text) - len(text.lstrip())], text[len(text.rstrip()):]
         target = lead + match.target.strip() + trail
-        if self._check(text, target):
+        found = self._check(text, target)
+        if any(finding.breaks for finding in found) or (found and not match.exact):
             return None
         if match.exact or match.repaired:
-            return Answer(target, "exact")
+            return Answer(target, "exact", trusted=match.exact)
         return Answer(target, "fuzzy", f"from a similar text ({match.score:.2f}): '{' '.join(match.source.split())[:120]}'")
 
     def want(self, texts: Iterable[str]) -> None:

@@ -14,6 +14,8 @@ from .placeholders import has_words
 from .solving import Answer, Solver
 
 LEAST = 0.9
+_SAME_FORMS = "the same text stands for several plural forms"
+MAX_TEXT = 20_000  # characters: what is longer is no text of a user interface, and is left alone
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def _skip(entry: Entry, overwrite: bool, redo_fuzzy: bool) -> str:
         return "not translatable"
     if not entry.source.strip():
         return "empty"
+    if len(entry.source) > MAX_TEXT:
+        return f"longer than {MAX_TEXT:,} characters"
     if entry.target and not overwrite:
         if not entry.fuzzy:
             return "translated already"
@@ -143,23 +147,33 @@ def _finish(document: Document, unit: _Unit, solver: Solver, glossary: Glossary 
         _leave(document, unit, answer.reason, report)
         return
     found = findings(unit.text, answer.text)
-    reasons = [finding.text for finding in found]
+    reasons = [finding.text for finding in found if finding.breaks or not answer.trusted]
     reasons += [text for text in (glossary.check(unit.text, answer.text) if glossary else []) if text not in reasons]
     reasons += [finding.text for finding in answer.findings if finding.text not in reasons]
     reasons += [answer.reason] if answer.reason else []
     if not document.reviewable and any(finding.breaks for finding in [*found, *answer.findings]):
         _leave(document, unit, "; ".join(reasons), report)
         return
+    alike = _same_forms(document, unit.entries)
     for index in unit.entries:
         objection = document.objection(index, answer.text)
         if objection:
             _leave(document, _Unit(unit.text, [index], None), "; ".join([*reasons, objection]), report)
             continue
-        review = "; ".join(reasons) or None
+        review = "; ".join([*reasons, *([_SAME_FORMS] if index in alike else [])]) or None
         report.targets[index] = Target(answer.text, review)
         setattr(report, answer.how, getattr(report, answer.how) + 1)
         if review:
             report.marks.append(Mark(index, document.entries[index].key, document.entries[index].line, review, True))
+
+
+def _same_forms(document: Document, entries: list[int]) -> set[int]:
+    """The plural forms of one message that share a source text here: they get one translation, and may need several."""
+    forms: dict[str, list[int]] = {}
+    for index in entries:
+        if document.entries[index].plural is not None:
+            forms.setdefault(document.entries[index].key, []).append(index)
+    return {index for group in forms.values() if len(group) > 1 for index in group}
 
 
 def _leave(document: Document, unit: _Unit, reason: str, report: Report) -> None:

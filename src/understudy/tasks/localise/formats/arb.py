@@ -12,8 +12,8 @@ EXTENSIONS = (".arb",)
 
 
 def claims(head: str) -> bool:
-    """Does text that begins so look like ARB? It names its locale in `@@locale`."""
-    return head.lstrip()[:1] == "{" and '"@@' in head
+    """Can text that begins so be ARB? Only its `@@` keys tell it from other JSON, and it need not have one."""
+    return head.lstrip()[:1] == "{"
 
 
 def parse(raw: bytes, name: str = "<bytes>") -> Document:

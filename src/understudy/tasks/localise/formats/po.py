@@ -62,7 +62,7 @@ def _entry(message: Message, index: int | None, forms: list[frozenset[int]] | No
     have = message.msgstr.get(index)
     context = [message.msgctxt.text] if message.msgctxt else []
     context += [text for kind, text, _start, _end in message.comments if kind in (" ", ".") and text and not text.startswith(_REVIEW)]
-    key = (message.msgctxt.text + "\x04" if message.msgctxt else "") + message.msgid.text
+    key = (message.msgctxt.text + " | " if message.msgctxt else "") + message.msgid.text
     return Entry(key, _source(message, index, forms), have.text if have and have.text else None, "\n".join(context),
                  None if index is None else str(index), fuzzy="fuzzy" in message.flags, line=(have or message.msgid).line)
 

@@ -12,7 +12,7 @@ from ..textfile import decode, has_lone_surrogate
 NAME = "iOS strings"
 EXTENSIONS = (".strings",)
 _TOKEN = re.compile(r"""(?P<space>[\s\u2028\u2029]++)|/\*(?P<block>.*?)\*/|//(?P<line>[^\n\r]*+)|"(?P<quoted>(?:[^"\\]|\\.)*+)\""""
-                    r"""|(?P<bare>[A-Za-z0-9_.$:/-]++)|(?P<mark>[=;])""", re.S)
+                    r"""|(?P<bare>(?!/\*)[A-Za-z0-9_.$:/-]++)|(?P<mark>[=;])""", re.S)
 _ESCAPE = re.compile(r"\\(?:[Uu]([0-9a-fA-F]{4})|([0-7]{1,3})|(.))", re.S)
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\U0000"}
