@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from . import writing
+from . import localising, writing
 from .sampling import sampling_flags, used
 
 if TYPE_CHECKING:
@@ -43,15 +43,21 @@ def _opened(path: str, threads: int) -> Understudy | Summariser | Writer:
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores for large batches.")
 @click.option("--words", type=click.IntRange(1), metavar="N", help="Summaries: at most this many words.")
 @click.option("--sentences", type=click.IntRange(1), metavar="N", help="Summaries: this many sentences.")
+@click.option("--memory", metavar="FILE", help="Localisation files: earlier translations, TSV or TMX, asked first.")
+@click.option("--glossary", metavar="FILE", help="Localisation files: terms and their translations, CSV or TSV.")
+@click.option("--overwrite", is_flag=True, help="Localisation files: translate also what has a translation.")
 @sampling_flags
 @click.option("--json", "as_json", is_flag=True, help="JSON: a document for texts, JSON lines for a file.")
 def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str, text_column: str | None, encoding: str | None,
-            on_bad_row: str, top: int, threads: int, words: int | None, sentences: int | None, as_json: bool, **given: Any) -> None:
+            on_bad_row: str, top: int, threads: int, words: int | None, sentences: int | None,
+            memory: str | None, glossary: str | None, overwrite: bool, as_json: bool, **given: Any) -> None:
     """Answer texts given here, or a file row by row: its columns stay, and the answer's are added.
 
     Example: understudy predict support "where is my card?"
 
     Example: understudy predict en-de "Where is the station?"
+
+    Example: understudy predict en-de --input messages.po --output de.po --memory earlier.tmx
     """
     if bool(texts) == bool(source):
         raise UsageError("predict needs texts, or --input FILE" if not texts else "predict takes texts or --input FILE, not both",
@@ -65,7 +71,9 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
         writing.summarise(opened, list(texts), source, target, text_column, encoding, on_bad_row, {"words": words, "sentences": sentences}, as_json)
     elif not isinstance(opened, Understudy):
         with opened:
-            if source:
+            if source and opened.task == "translate" and localising.is_localisation(source):
+                localising.translate_file(opened, source, target, memory, glossary, overwrite, given, as_json)
+            elif source:
                 writing.answer_file(opened, source, target, text_column, encoding, on_bad_row, given, as_json)
             else:
                 writing.answer_given(opened, list(texts), given, as_json)

@@ -1,0 +1,83 @@
+"""predict for localisation files: PO, XLIFF, JSON, ARB, Android XML and .strings come back with structure, order and comments intact."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from .sampling import chosen
+
+if TYPE_CHECKING:
+    from ..run.writing import Writer
+    from ..tasks.localise import Memory, Report
+
+_SHOWN = 20
+
+
+def is_localisation(source: str) -> bool:
+    """Is the file one of a localisation format, by its name?"""
+    from ..tasks.localise import extensions
+
+    return source != "-" and source.lower().endswith(tuple(extensions()))
+
+
+def translate_file(writer: Writer, source: str, target: str, memory: str | None, glossary: str | None, overwrite: bool,
+                   given: dict[str, Any], as_json: bool) -> None:
+    """Translates what is missing, writes the file whole, and says what a person should look at."""
+    from ..tasks.localise import Glossary, open_document, translate_document
+
+    if target == "-" and as_json:
+        raise UsageError("--json prints the report, and so the file needs a place of its own", hint="--output FILE")
+    sampling = chosen(given, max_tokens=writer.prompt.max_tokens)
+    document = open_document(source)
+    report = translate_document(document, lambda texts: [one.text for one in writer.predict(texts, sampling)],
+                                memory=_memory(memory) if memory else None, glossary=Glossary.open(glossary) if glossary else None,
+                                overwrite=overwrite)
+    _put(document.write(report.targets), target)
+    if as_json:
+        click.echo(json.dumps(_plain(report), ensure_ascii=False))
+    else:
+        _tell(report)
+
+
+def _memory(path: str) -> Memory:
+    from ..tasks.localise import Memory
+
+    return Memory.open(path)
+
+
+def _put(data: bytes, target: str) -> None:
+    if target == "-":
+        sys.stdout.buffer.write(data)
+        return
+    half = Path(f"{target}.{os.getpid()}.tmp")
+    try:
+        half.write_bytes(data)
+        os.replace(half, target)
+    except OSError as problem:
+        raise UsageError(f"{target} cannot be written: {problem.strerror}") from None
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    return {"exact": report.exact, "fuzzy": report.fuzzy, "model": report.model, "copied": report.copied, "left": report.left,
+            "skipped": report.skipped, "skipped_for": report.skipped_for, "failures": report.failures,
+            "marked": [{"key": mark.key, "line": mark.line, "reason": mark.reason, "written": mark.written} for mark in report.marks]}
+
+
+def _tell(report: Report) -> None:
+    click.echo(f"{report.exact:,} from memory, {report.fuzzy:,} from memory by likeness, {report.model:,} by the model, {report.copied:,} copied, "
+               f"{report.left:,} left, {report.skipped:,} skipped; {report.marked:,} to look at", err=True)
+    for mark in report.marks[:_SHOWN]:
+        click.echo(f"  line {mark.line}, {mark.key}: {mark.reason}{'' if mark.written else ' (not written)'}", err=True)
+    if report.marked > _SHOWN:
+        click.echo(f"  and {report.marked - _SHOWN:,} more; --json lists all", err=True)
+    for failure in report.failures[:3]:
+        click.echo(f"  {failure}", err=True)
