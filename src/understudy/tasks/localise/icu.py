@@ -74,7 +74,7 @@ def explode(text: str) -> Exploded:
     `#` becomes `{#}` in the texts, so that it is kept like any argument. Raises IcuError where the message cannot be read.
     """
     leaves: list[str] = []
-    names = _Names(_unused(text, "icu"), "{" + _unused(text, "#") + "}")
+    names = _Names(_unused(text, "icu", ""), "{" + _unused(text, "#", "}") + "}")
     build = _visit(text, False, leaves, names, 0)
     return Exploded(tuple(leaves), build)
 
@@ -87,8 +87,8 @@ class _Names:
     hash: str
 
 
-def _unused(text: str, name: str) -> str:
-    while "{" + name in text:
+def _unused(text: str, name: str, end: str) -> str:
+    while "{" + name + end in text:
         name += name[-1]
     return name
 
