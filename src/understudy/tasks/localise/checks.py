@@ -141,7 +141,8 @@ def _numbers(have: list[Span], got: list[Span]) -> list[Finding]:
         return []
     shown = {_digits(text): text for text in want}
     named = [Finding(f"the number {shown[one]} got lost", False) for one in before if after[one] < before[one]]
-    extra = [Finding(f"the number {one} was " + ("doubled" if before[one] else "invented"), False) for one in after if after[one] > before[one]]
+    extra = [Finding(f"the number {one} was " + ("doubled" if before[one] else "invented"), False)
+             for one in after if after[one] > before[one]]
     return named + extra
 
 

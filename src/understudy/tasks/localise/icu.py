@@ -110,7 +110,8 @@ def _visit(text: str, counted: bool, leaves: list[str], names: _Names, depth: in
     for block in found:
         parts, last = [], block.start
         for branch in block.branches:
-            parts.append((text[last:branch.start], _visit(text[branch.start:branch.end], block.kind != "select" or counted, leaves, names, depth + 1)))
+            make = _visit(text[branch.start:branch.end], block.kind != "select" or counted, leaves, names, depth + 1)
+            parts.append((text[last:branch.start], make))
             last = branch.end
         inner.append((parts, text[last:block.end]))
 

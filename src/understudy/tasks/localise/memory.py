@@ -126,7 +126,8 @@ class Memory:
         """
         self._index()
         size = len(grams)
-        known = sorted((number for number in map(self._ids.get, grams) if number is not None), key=lambda number: (len(self._postings[number]), number))
+        known = sorted((number for number in map(self._ids.get, grams) if number is not None),
+                       key=lambda number: (len(self._postings[number]), number))
         missing = size - len(known)
         low = bisect_left(self._sizes, least / (2 - least) * size - 1e-6)
         hits: Counter[int] = Counter()
@@ -207,7 +208,7 @@ def repair(text: str, spans: list[Span], source: str, target: str) -> tuple[str 
         if len(at) != 1 or sum(span.text == before.text for span in old) != 1:
             return None, False
         swaps[at[0]] = after.text
-        sure = sure and not (before.kind == "number" and "1" in (before.text, after.text)) and (before.kind != "number" or after.text.isdigit())
+        sure = sure and (before.kind != "number" or ("1" not in (before.text, after.text) and after.text.isdigit()))
     pieces, end = [], 0
     for number, span in enumerate(places):
         pieces += [target[end:span.start], swaps.get(number, span.text)]
