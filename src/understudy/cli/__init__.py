@@ -15,7 +15,7 @@ from ..errors import UnderstudyError
 VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a file or standard input.",
          "score": "The likeliest next words, perplexity, bits per byte.",
          "prove": "Measure a bundle on new labelled data.", "show": "Say what is in a bundle, and check it.",
-         "trim": "Cut a decoder's vocabulary to your texts.",
+         "chat": "Talk with a model, turn by turn.", "trim": "Cut a decoder's vocabulary to your texts.",
          "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130
 

@@ -18,7 +18,7 @@ from ..recipes.text.config import TextConfig
 _PARSERS = {"max_error": "parse_share", "test_share": "parse_share", "max_size": "parse_size", "time_budget": "parse_duration",
             "max_latency": "parse_duration"}
 _WHOLE = ("seed", "threads", "pieces", "context")
-TASKS = ("classify", "translate", "summarize", "generate", "lm")
+TASKS = ("classify", "translate", "summarize", "generate", "lm", "chat")
 
 
 def _shared() -> dict[str, list[Field]]:

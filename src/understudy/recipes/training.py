@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from .classify import TrainResult
     from .text.train import TextResult
 
-TEXT_TASKS = ("translate", "summarize", "generate", "lm")
+TEXT_TASKS = ("translate", "summarize", "generate", "lm", "chat")
 
 
 def train(data: str | Path | Sequence[str | Path], *, out: str | Path, task: str = "classify", config: Any = None, listen: Listener = silent,
           **dials: Any) -> TrainResult | TextResult:
-    """Makes a bundle for `task` (classify, translate, summarize, generate or lm) from data files and writes it to `out`.
+    """Makes a bundle for `task` (classify, translate, summarize, generate, lm or chat) from data files and writes it to `out`.
 
     Dials are those of TrainConfig for classify, of TextConfig for the others. Raises UnderstudyError.
     """

@@ -17,6 +17,7 @@ from ..tasks.sentences import sentences
 from .generate.engine import Engine
 from .generate.results import Completion, Score
 from .generate.sampling import Sampling
+from .generate.template import fit_messages
 
 SPEC = "generation.json"
 MODEL = "model.gguf"
@@ -119,6 +120,16 @@ class Writer:
             for piece in self.engine.generate(self.ids(part), chosen):
                 yield piece.text
             yield gap
+
+    def reply(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None) -> Written:
+        """The assistant's next turn. Of a conversation that is too long the oldest turns are left out (`fit` says which)."""
+        said = self.engine.complete(self.chat_ids(self.fit(messages, sampling)[0]), self._sampling(sampling))
+        return _joined([said], [""])
+
+    def fit(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """(kept, dropped): what of a conversation fits into the context beside the answer. Raises UsageError where even the last turn does not."""
+        room = self.engine.context - min(self._sampling(sampling).max_tokens, self.engine.context // 2)
+        return fit_messages(messages, lambda some: len(self.chat_ids(some)), room)
 
     def ids(self, text: str) -> list[int]:
         """The prompt of a text as token ids; names of control tokens in it are text."""

@@ -21,6 +21,7 @@ from ...run.generate.sampling import Sampling
 from ...run.writing import MODEL, SPEC, Prompt, Writer, Written, spec_json
 from ...shrink.own_gguf import write_own
 from ...tasks.reading.pairs import Pair
+from ...tasks.reading.turns import ROLES, Conversation
 from ..events import Event, Listener
 from .config import TextConfig
 from .fit import Fitted
@@ -29,7 +30,8 @@ from .metrics import scores_of
 RUNG = "writer"
 _COMPARED = 500
 """Test sources that the unquantised model answers too."""
-_CHECKED = 6
+_PROBES = ("Hello!", "Where is the station?", "name[Blue Spice], food[Italian]", "Open file", "1, 2, 3", "Thank you.")
+"""Stock phrases, never the user's rows: their answers travel with the bundle."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ def stage(fitted: Fitted, task: str, config: TextConfig, provenance: dict[str, A
     ids = {mark: special_id(fitted.tokenizer, mark) for mark in (BOS, EOS, PAD, SEP)}
     packed = scratch / f"{precision}.gguf"
     write_own(fitted.model, fitted.tokenizer.to_str(), packed, precision=precision, bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
-    prompt = Prompt("text" if task == "lm" else "pair", ids[BOS], None if task == "lm" else ids[SEP], ids[EOS], {}, answer_tokens)
+    form = {"lm": "text", "chat": "chat"}.get(task, "pair")
+    roles = {role: special_id(fitted.tokenizer, f"<|{role}|>") for role in ROLES} if form == "chat" else {}
+    prompt = Prompt(form, ids[BOS], ids[SEP] if form == "pair" else None, ids[EOS], roles, answer_tokens)
     spec = json.dumps(spec_json(prompt), indent=1, sort_keys=True) + "\n"
     rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=fitted.model.shape.parameters, precision=precision, mix={RUNG: 1.0},
                 max_tokens=config.context)
@@ -54,7 +58,7 @@ def stage(fitted: Fitted, task: str, config: TextConfig, provenance: dict[str, A
     return Staged({f"{RUNG}/{MODEL}": packed.read_bytes(), f"{RUNG}/{SPEC}": spec.encode()}, manifest)
 
 
-def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pair], train: Sequence[Pair], seconds: float, fitted: Fitted,
+def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pair | Conversation], seconds: float, fitted: Fitted,
                     scratch: Path, seed: int, listen: Listener) -> tuple[Manifest, TextReceipt]:
     """Measures both precisions on the test pairs and writes the bundle with receipt, card and checks."""
     entries = []
@@ -63,10 +67,9 @@ def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pa
         write_bundle(scratch / staged.manifest.rungs[0].precision, staged.files, staged.manifest)
         with Writer(open_bundle(scratch / staged.manifest.rungs[0].precision)) as writer:
             listen(Event("prove", f"answering {len(pairs):,} test rows at {staged.manifest.rungs[0].precision}"))
-            entries.append(_entry(writer, staged, pairs, train, seconds, seed))
+            entries.append(_entry(writer, staged, pairs, seconds, seed))
             if staged is shipped:
-                checks = [{"text": pair.source, "answer": writer.predict(pair.source, Sampling(max_tokens=24)).text}
-                          for pair in (_probe(pairs, number) for number in range(_CHECKED))]
+                checks = [{"text": text, "answer": writer.predict(text, Sampling(max_tokens=24)).text} for text in _PROBES]
     receipt = build_text_receipt(task=shipped.manifest.task, name=out.name, entries=entries, rows=len(test), data=shipped.manifest.provenance["data"],
                                  seed=seed, provenance={"train_seconds": seconds, "steps": fitted.steps, "train_tokens": fitted.tokens,
                                                         "held_out_nats": fitted.nats})
@@ -77,21 +80,22 @@ def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pa
     return write_bundle(out, files, manifest), receipt
 
 
-def _probe(pairs: Sequence[Pair], number: int) -> Pair:
-    """Stock phrases, never the user's rows: they travel with the bundle."""
-    return Pair(("Hello!", "Where is the station?", "name[Blue Spice], food[Italian]", "Open file", "1, 2, 3", "Thank you.")[number], "")
-
-
-def _entry(writer: Writer, staged: Staged, pairs: Sequence[Pair], train: Sequence[Pair], seconds: float, seed: int) -> dict[str, Any]:
+def _entry(writer: Writer, staged: Staged, rows: Sequence[Pair | Conversation], seconds: float, seed: int) -> dict[str, Any]:
     task, rung = staged.manifest.task, staged.manifest.rungs[0]
+    pairs = [row for row in rows if isinstance(row, Pair)]
     said: list[Written] = []
     if task == "lm":
         scores = _bits(writer, pairs)
+    elif task == "chat":
+        asked = [row.before_last_answer() for row in rows if isinstance(row, Conversation)]
+        said = [writer.reply(before) for before, _ in asked]
+        pairs = [Pair(before[-1]["content"], answer) for before, answer in asked]
+        scores = scores_of(task, pairs, [one.text for one in said], seed)
     else:
         said = writer.predict([pair.source for pair in pairs])
         scores = scores_of(task, pairs, [one.text for one in said], seed)
     cut = sum(one.finish == "length" for one in said)
-    return {"name": rung.name, "precision": rung.precision, "rows": len(pairs), "scores": scores, "bytes": sum(map(len, staged.files.values())),
+    return {"name": rung.name, "precision": rung.precision, "rows": len(rows), "scores": scores, "bytes": sum(map(len, staged.files.values())),
             "parameters": rung.parameters, "speed": _speed(writer, pairs), "train_seconds": seconds, "cut": cut}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ...home import cache_dir
 from ...models.decoder import Decoder
 from ...models.pieces import BOS, EOS, SEP, encode, learn_pieces, special_id
 from ...tasks.reading.pairs import Pair
+from ...tasks.reading.turns import ROLES, Conversation
 from ...teach.language import LanguageConfig, Progress, evaluate, train_language
 from ...teach.sequences import Sequences, cut, sequences_of
 from ..events import Event, Listener
@@ -24,6 +25,7 @@ from .config import SIZES, TextConfig
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+TURNS = tuple(f"<|{role}|>" for role in ROLES)
 _HELD = 400
 _SAMPLE = 30_000_000
 """Characters that the pieces are learned from."""
@@ -41,14 +43,15 @@ class Fitted:
     notes: tuple[str, ...]
 
 
-def fit(train: Sequence[Pair], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool],
+def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool],
         loop: LanguageConfig | None = None) -> Fitted:
-    """Trains a decoder on pairs (an empty source: plain text). Interrupted runs go on where they were."""
+    """Trains a decoder on pairs (an empty source: plain text) or on conversations. Interrupted runs go on where they were."""
     size = SIZES[config.size]
-    tokenizer = learn_pieces(_sample(train), config.pieces or size.pieces)
+    talking = isinstance(train[0], Conversation)
+    tokenizer = learn_pieces(_sample(train), config.pieces or size.pieces, TURNS if talking else ())
     sequences = encoded(train, tokenizer, config.context)
     if not len(sequences):
-        raise DataError("no pair is short enough for the context", hint=f"raise --context above {config.context}")
+        raise DataError("no row is short enough for the context", hint=f"raise --context above {config.context}")
     rng = np.random.default_rng([config.seed, 7])
     held_rows = rng.permutation(len(sequences))[: min(_HELD, len(sequences) // 20)]
     held, rest = subset(sequences, held_rows), subset(sequences, np.setdiff1d(np.arange(len(sequences)), held_rows))
@@ -64,8 +67,15 @@ def fit(train: Sequence[Pair], config: TextConfig, seconds: float | None, listen
     return Fitted(model, tokenizer, nats, len(rest.ids), last.step, ())
 
 
-def encoded(pairs: Sequence[Pair], tokenizer: Tokenizer, context: int) -> Sequences:
-    """Begin, source, answer mark | target, end. Plain text has no source and no mark; long text is cut, long pairs are left out."""
+def encoded(rows: Sequence[Pair | Conversation], tokenizer: Tokenizer, context: int) -> Sequences:
+    """Begin, source, answer mark | target, end. Plain text has no source and no mark; long text is cut, long pairs are left out.
+
+    Of a conversation the assistant's turns are learned; of one that is too long, its beginning.
+    """
+    talks = [row for row in rows if isinstance(row, Conversation)]
+    if talks:
+        return sequences_of([one for talk in talks if (one := _turns(talk, tokenizer, context))])
+    pairs = [row for row in rows if isinstance(row, Pair)]
     begin, end, mark = (special_id(tokenizer, name) for name in (BOS, EOS, SEP))
     sources = encode(tokenizer, [pair.source for pair in pairs])
     targets = encode(tokenizer, [pair.target for pair in pairs])
@@ -76,6 +86,18 @@ def encoded(pairs: Sequence[Pair], tokenizer: Tokenizer, context: int) -> Sequen
     return cut(sequences_of(parts), context)
 
 
+def _turns(talk: Conversation, tokenizer: Tokenizer, context: int) -> list[tuple[list[int], bool]]:
+    end = special_id(tokenizer, EOS)
+    made: list[tuple[list[int], bool]] = [([special_id(tokenizer, BOS)], False)]
+    room = context - 1
+    for (role, _), ids in zip(talk.turns, encode(tokenizer, [text for _, text in talk.turns]), strict=True):
+        room -= len(ids) + 2
+        if room < 0:
+            break
+        made += [([special_id(tokenizer, f"<|{role}|>")], False), ([*ids, end], role == "assistant")]
+    return made if any(wanted for _, wanted in made) else []
+
+
 def subset(sequences: Sequences, rows: np.ndarray) -> Sequences:
     """Some of the sequences, in the order of `rows`."""
     lengths = sequences.lengths[rows]
@@ -84,10 +106,10 @@ def subset(sequences: Sequences, rows: np.ndarray) -> Sequences:
     return Sequences(sequences.ids[at], sequences.wanted[at], starts)
 
 
-def _sample(pairs: Sequence[Pair]):
+def _sample(rows: Sequence[Pair | Conversation]) -> Iterator[str]:
     used = 0
-    for pair in pairs:
-        for text in (pair.source, pair.target):
+    for row in rows:
+        for text in (row.source, row.target) if isinstance(row, Pair) else [text for _, text in row.turns]:
             if text:
                 yield text
                 used += len(text)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import DataError, UsageError
 from ...tasks.reading.pairs import Pair, PairSet, read_pairs, share_of
+from ...tasks.reading.turns import Conversation, read_conversations
 from .config import TASKS, TextConfig
 
 _BLOCK = 4000
@@ -25,11 +26,15 @@ class PreparedText:
     test: list[Pair]
     lines: list[str]
     provenance: dict[str, Any]
+    train_turns: tuple[Conversation, ...] = ()
+    test_turns: tuple[Conversation, ...] = ()
 
 
 def prepare(data: Sequence[str | Path], task: str, config: TextConfig) -> PreparedText:
     """Reads, cleans and splits. Raises DataError or UsageError naming file, line and a way out."""
     _check(data, task, config)
+    if task == "chat":
+        return _conversing(data, config)
     return _plain(data, config) if task == "lm" else _paired(data, config)
 
 
@@ -76,6 +81,25 @@ def _paired(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
     provenance = {"data": {"file": Path(data[0]).name, "sha256": whole.report.sha256, "rows": whole.report.rows, "train": len(train),
                            "test": len(test), "source": whole.report.text_column, "target": whole.report.label_column}}
     return PreparedText(train, test, lines, provenance)
+
+
+def _conversing(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
+    whole = read_conversations(data[0], column=config.source, encoding=config.encoding, on_bad_row=config.on_bad_row)
+    lines = whole.report.lines()[:1]
+    distinct = list(dict.fromkeys(one.turns for one in whole.conversations))
+    given = read_conversations(config.test, column=config.source, encoding=config.encoding, on_bad_row=config.on_bad_row) if config.test else None
+    if given:
+        known = {one.turns for one in given.conversations}
+        train, test = [one for one in distinct if one not in known], [one.turns for one in given.conversations]
+    else:
+        # By the opening: conversations that begin with one question stay on one side.
+        train = [one for one in distinct if share_of(one[0][1]) >= config.test_share]
+        test = [one for one in distinct if share_of(one[0][1]) < config.test_share]
+    if len(train) < 10 or not test:
+        raise DataError(f"{data[0]}: {len(train):,} conversations are left to train on and {len(test):,} to test on", hint="bring more, or --test FILE")
+    lines.append(f"{len(train):,} conversations to train on, {len(test):,} to test on")
+    provenance = {"data": {"file": Path(data[0]).name, "sha256": whole.report.sha256, "rows": whole.report.rows, "train": len(train), "test": len(test)}}
+    return PreparedText([], [], lines, provenance, tuple(map(Conversation, train)), tuple(map(Conversation, test)))
 
 
 def _read(path: str | Path, config: TextConfig) -> PairSet:

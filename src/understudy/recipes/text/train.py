@@ -11,13 +11,15 @@ from typing import Any
 
 from ...bundle import Manifest, check_target
 from ...proof.text_receipt import TextReceipt
+from ...tasks.reading.pairs import Pair
+from ...tasks.reading.turns import Conversation
 from ..config import with_dials
 from ..events import Event, Listener, silent
 from ..guarded import interruptible, need_training, one_machine
 from .config import TextConfig
 from .extract import summariser
 from .finish import prove_and_write, stage
-from .fit import fit
+from .fit import Fitted, fit
 from .prepare import PreparedText, prepare
 
 _SHARE = 0.95
@@ -37,7 +39,7 @@ class TextResult:
 
 def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str | Path, config: TextConfig | None = None,
                listen: Listener = silent, attribution: str | None = None, **dials: Any) -> TextResult:
-    """Trains a small decoder for `task` (translate, summarize, generate, lm) and writes the bundle `out`.
+    """Trains a small decoder for `task` (translate, summarize, generate, lm, chat) and writes the bundle `out`.
 
     Dials of TextConfig may be given by name; `attribution` is a sentence about the data for the model card. Raises
     UnderstudyError. Ctrl-C ends training early, with what was learned so far; an interrupted or killed run goes on from
@@ -56,14 +58,15 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
             manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config, attribution), listen)
             return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
-        fitted = fit(prepared.train, config, seconds, listen, stop)
+        rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
+        fitted = fit(rows, config, seconds, listen, stop)
         trained = monotonic() - started
         provenance = _provenance(prepared, config, attribution)
-        longest = _longest(prepared.train, fitted)
+        longest = _longest(rows, fitted)
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
             staged = [stage(fitted, task, config, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
-            manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], prepared.test, prepared.train, trained, fitted, Path(scratch),
-                                                config.seed, listen)
+            manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], [*prepared.test, *prepared.test_turns], trained, fitted,
+                                                Path(scratch), config.seed, listen)
     return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
 
 
@@ -72,10 +75,11 @@ def _provenance(prepared: PreparedText, config: TextConfig, attribution: str | N
     return {**prepared.provenance, "config": told, **({"attribution": attribution} if attribution else {})}
 
 
-def _longest(pairs: Sequence, fitted) -> int:
+def _longest(rows: Sequence[Pair | Conversation], fitted: Fitted) -> int:
     """Tokens that an answer may have: twice the longest of a sample of the training answers, 64 at least."""
     from ...models.pieces import encode
 
-    sample = [pair.target for pair in pairs[:: max(1, len(pairs) // 2000)]]
+    some = rows[:: max(1, len(rows) // 2000)]
+    sample = [row.target if isinstance(row, Pair) else row.before_last_answer()[1] for row in some]
     most = max(len(ids) for ids in encode(fitted.tokenizer, sample))
     return int(min(fitted.model.shape.context, max(64, 2 * most)))

@@ -141,7 +141,8 @@ def _numbers(have: list[Span], got: list[Span]) -> list[Finding]:
         return []
     shown = {_digits(text): text for text in want}
     named = [Finding(f"the number {shown[one]} got lost", False) for one in before if after[one] < before[one]]
-    extra = [Finding(f"the number {one} was " + ("doubled" if before[one] else "invented"), False) for one in after if after[one] > before[one]]
+    extra = [Finding(f"the number {one} was " + ("doubled" if before[one] else "invented"), False)
+             for one in after if after[one] > before[one]]
     return named + extra
 
 
@@ -156,9 +157,10 @@ def _edges(source: str, target: str) -> list[Finding]:
         out.append(Finding("white space at the beginning or end differs", "\n" in lead + trail))
     if source.strip().count("\n") and not target.strip().count("\n"):
         out.append(Finding("the line breaks got lost", False))
+    source, target = html.unescape(source).rstrip(), html.unescape(target).rstrip()
     for pattern, name in ((_ELLIPSIS, "an ellipsis"), (_COLON, "a colon")):
-        ends = bool(pattern.search(source.rstrip()))
-        if ends != bool(pattern.search(target.rstrip())):
+        ends = bool(pattern.search(source))
+        if ends != bool(pattern.search(target)):
             out.append(Finding(f"the source ends with {name}, the translation does not" if ends else f"the translation ends with {name}, "
                                "the source does not", False))
     return out

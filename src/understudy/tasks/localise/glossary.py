@@ -71,18 +71,16 @@ class Glossary:
                 if header is None and any(cell.strip() for cell in cells):
                     rows.append(_row(cells, columns, name, reader.line_num))
                 if len(rows) > MAX_TERMS:
-                    raise DataError(f"{name} has more than {MAX_TERMS:,} terms", hint="a glossary holds terms; a translation memory holds texts")
+                    raise DataError(f"{name} has more than {MAX_TERMS:,} terms",
+                                    hint="a glossary holds terms; a translation memory holds texts")
         except csv.Error as error:
             raise DataError(f"{name}, line {reader.line_num}: {error}", hint="is a quote left open?") from error
         return cls(rows)
 
     def check(self, source: str, target: str) -> list[str]:
         """Which terms of `source` are not translated in `target` as agreed, in words."""
-        out = []
-        for term in dict.fromkeys(id(term) for _start, _end, term in self._occurrences(source)):
-            found = next(one for _start, _end, one in self._occurrences(source) if id(one) == term)
-            out += _verdict(found, target)
-        return out
+        terms = {id(term): term for _start, _end, term in self._occurrences(source)}
+        return [problem for term in terms.values() for problem in _verdict(term, target)]
 
     def forced(self, text: str) -> list[tuple[int, int, str]]:
         """(start, end, translation) of every term in `text`, for `protect`. Terms inside placeholders are left alone."""
@@ -121,7 +119,8 @@ def _stem(word: str) -> str:
 
 def _verdict(term: Term, target: str) -> list[str]:
     flags = 0 if term.case else re.I
-    out = [f"'{one}' is a forbidden translation of '{term.term}'" for one in term.forbidden if re.search(rf"(?<!\w){re.escape(one)}", target, flags)]
+    out = [f"'{one}' is a forbidden translation of '{term.term}'"
+           for one in term.forbidden if re.search(rf"(?<!\w){re.escape(one)}", target, flags)]
     if term.allowed and not any(re.search(re.escape(one), target, flags) for one in term.allowed):
         out.append(f"'{term.term}' is to be translated as '" + "' or '".join(term.allowed) + "'")
     return out
@@ -151,6 +150,7 @@ def _row(cells: list[str], columns: dict[str, int], name: str, line: int) -> tup
     for column in ("case", "forbidden"):
         value = cell(column).lower()
         if value not in _YES | _NO:
-            raise DataError(f"{name}, line {line}: '{value[:40]}' under {column} is neither yes nor no", hint="write yes or no, or leave it empty")
+            raise DataError(f"{name}, line {line}: '{value[:40]}' under {column} is neither yes nor no",
+                            hint="write yes or no, or leave it empty")
         flags.append(value in _YES)
     return cell("term"), cell("translation"), flags[0], flags[1]

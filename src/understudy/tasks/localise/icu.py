@@ -74,36 +74,52 @@ def explode(text: str) -> Exploded:
     `#` becomes `{#}` in the texts, so that it is kept like any argument. Raises IcuError where the message cannot be read.
     """
     leaves: list[str] = []
-    build = _visit(text, False, leaves, 0)
+    names = _Names(_unused(text, "icu", ""), "{" + _unused(text, "#", "}") + "}")
+    build = _visit(text, False, leaves, names, 0)
     return Exploded(tuple(leaves), build)
 
 
-def _visit(text: str, counted: bool, leaves: list[str], depth: int) -> Callable[[list[str]], str]:
+@dataclass(frozen=True)
+class _Names:
+    """How blocks and `#` are written in the texts: not as anything in the message is."""
+
+    block: str
+    hash: str
+
+
+def _unused(text: str, name: str, end: str) -> str:
+    while "{" + name + end in text:
+        name += name[-1]
+    return name
+
+
+def _visit(text: str, counted: bool, leaves: list[str], names: _Names, depth: int) -> Callable[[list[str]], str]:
     if depth > MAX_DEPTH:
         raise IcuError(f"sub-messages nested more than {MAX_DEPTH} deep")
     found = blocks(text)
     pieces, inner, at = [], [], 0
     for number, block in enumerate(found):
-        pieces.append(_hide(text[at:block.start]) if counted else text[at:block.start])
-        pieces.append(f"{{icu{number}}}")
+        pieces.append(_hide(text[at:block.start], names.hash) if counted else text[at:block.start])
+        pieces.append(f"{{{names.block}{number}}}")
         at = block.end
-    pieces.append(_hide(text[at:]) if counted else text[at:])
+    pieces.append(_hide(text[at:], names.hash) if counted else text[at:])
     outer = "".join(pieces)
-    place = None if len(found) == 1 and outer.strip() == "{icu0}" else len(leaves)
+    place = None if len(found) == 1 and outer.strip() == f"{{{names.block}0}}" else len(leaves)
     if place is not None:
         leaves.append(outer)
     for block in found:
         parts, last = [], block.start
         for branch in block.branches:
-            parts.append((text[last:branch.start], _visit(text[branch.start:branch.end], block.kind != "select" or counted, leaves, depth + 1)))
+            make = _visit(text[branch.start:branch.end], block.kind != "select" or counted, leaves, names, depth + 1)
+            parts.append((text[last:branch.start], make))
             last = branch.end
         inner.append((parts, text[last:block.end]))
 
     def build(texts: list[str]) -> str:
         out = outer if place is None else _requote(texts[place], leaves[place])
         for number, (parts, tail) in enumerate(inner):
-            out = out.replace(f"{{icu{number}}}", "".join(head + make(texts) for head, make in parts) + tail, 1)
-        return out.replace("{#}", "#") if counted else out
+            out = out.replace(f"{{{names.block}{number}}}", "".join(head + make(texts) for head, make in parts) + tail, 1)
+        return out.replace(names.hash, "#") if counted else out
 
     return build
 
@@ -113,8 +129,8 @@ def _requote(text: str, source: str) -> str:
     return text if "'{" in source or "'}" in source else re.sub(r"(?<!')'(?=[{}])", "''", text)
 
 
-def _hide(text: str) -> str:
-    """`#` outside braces and quotations as `{#}`."""
+def _hide(text: str, name: str) -> str:
+    """`#` outside braces and quotations as `name`."""
     out, at = [], 0
     while at < len(text):
         after = _skip_quoted(text, at)
@@ -124,7 +140,7 @@ def _hide(text: str) -> str:
             out.append(text[at:after])
             at = after
             continue
-        out.append("{#}" if text[at] == "#" else text[at])
+        out.append(name if text[at] == "#" else text[at])
         at += 1
     return "".join(out)
 

@@ -128,7 +128,8 @@ class _Scanner:
     def _scalar(self) -> None:
         found = _SCALAR.match(self.text, self.at)
         if found is None:
-            raise self._error("expected a value", "JSON has strings in double quotes, numbers, true, false, null, {…} and […], and no comments")
+            raise self._error("expected a value",
+                              "JSON has strings in double quotes, numbers, true, false, null, {…} and […], and no comments")
         self.at = found.end()
 
     def _line(self) -> int:
@@ -138,7 +139,8 @@ class _Scanner:
 
     def _error(self, what: str, hint: str) -> DataError:
         near = " ".join(self.text[self.at:self.at + 20].split())
-        return DataError(f"{self.name}, line {self._line()}: {what}" + (f", at '{near}'" if near else ", at the end of the file"), hint=hint)
+        place = f"at '{near}'" if near else "at the end of the file"
+        return DataError(f"{self.name}, line {self._line()}: {what}, {place}", hint=hint)
 
 
 def json_document(name: str, kind: str, encoded: Encoded, leaves: list[Leaf], entries: list[Entry]) -> Document:
@@ -151,7 +153,8 @@ def json_document(name: str, kind: str, encoded: Encoded, leaves: list[Leaf], en
         return out.replace("/", "\\/") if slashes else out
 
     return Document(name, kind, encoded, entries,
-                    lambda targets: [Edit(leaves[index].start, leaves[index].end, 0, text_of(target.text)) for index, target in targets.items()])
+                    lambda targets: [Edit(leaves[index].start, leaves[index].end, 0, text_of(target.text))
+                                     for index, target in targets.items()])
 
 
 def plural_of(path: tuple[str | int, ...], siblings: set[tuple[str | int, ...]]) -> str | None:

@@ -52,7 +52,8 @@ class _Formula:
         try:
             return int(self._run(number))
         except ZeroDivisionError as error:
-            raise DataError(f"{self._name}: its plural formula '{self._text}' divides by zero", hint="correct Plural-Forms in the header") from error
+            raise DataError(f"{self._name}: its plural formula '{self._text}' divides by zero",
+                            hint="correct Plural-Forms in the header") from error
 
     def _split(self) -> list[str]:
         out: list[str] = []

@@ -119,7 +119,8 @@ class _Scanner:
         found = _KEYWORD.match(line, lead)
         quoted = _QUOTED.match(line, found.end()) if found else None
         if found is None or quoted is None:
-            raise self._error(number, f"cannot be read: '{line.strip()[:40]}'", 'a line is a comment (#), msgctxt/msgid/msgid_plural/msgstr "…", or "…"')
+            raise self._error(number, f"cannot be read: '{line.strip()[:40]}'",
+                              'a line is a comment (#), msgctxt/msgid/msgid_plural/msgstr "…", or "…"')
         word, index = found[1], int(found[2]) if found[2] is not None else None
         if self.message.msgstr and word in ("msgctxt", "msgid", "domain"):
             self._finish(number)
@@ -147,7 +148,8 @@ class _Scanner:
             return
         if message.msgid is None or not message.msgstr:
             line = (message.msgid or message.msgctxt or Field([], 0, 0, number)).line
-            raise self._error(line, "a message without " + ("msgid" if message.msgid is None else "msgstr"), 'add it; an empty one is msgstr ""')
+            raise self._error(line, "a message without " + ("msgid" if message.msgid is None else "msgstr"),
+                              'add it; an empty one is msgstr ""')
         if len(self.messages) >= MAX_ENTRIES:
             raise self._error(number, f"more than {MAX_ENTRIES:,} messages", "split the file")
         self.messages.append(message)

@@ -16,7 +16,8 @@ def placeholder_survival(sources: Sequence[str], targets: Sequence[str]) -> floa
     the target has one on the same argument. 1.0 where there is none. Raises UsageError where the lengths differ.
     """
     if len(sources) != len(targets):
-        raise UsageError(f"{len(sources):,} sources but {len(targets):,} targets", hint="give one target for every source, in the same order")
+        raise UsageError(f"{len(sources):,} sources but {len(targets):,} targets",
+                         hint="give one target for every source, in the same order")
     total = kept = 0
     for source, target in zip(sources, targets, strict=True):
         want, got = _counted(source), _counted(target)

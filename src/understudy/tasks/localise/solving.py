@@ -106,8 +106,11 @@ class Solver:
             self._answers.setdefault(text, Answer(None, "model", reason))
             return
         target = question.build(good)
-        answer = Answer(target, "model", "", tuple(self._check(text, target)))
         old = self._answers.get(text)
+        if not target.strip():
+            self._answers.setdefault(text, Answer(None, "model", "the translation is empty"))
+            return
+        answer = Answer(target, "model", "", tuple(self._check(text, target)))
         if old is None or old.text is None or answer.rank < old.rank:
             self._answers[text] = answer
 

@@ -31,7 +31,8 @@ def read_tsv(path: str) -> Iterator[tuple[str, str]]:
             continue
         count += 1
         if len(cells) != 2:
-            raise DataError(f"{path}, line {number}: {len(cells)} cells, not 2", hint="a line is source, tab, target; a tab in a text is written \\t")
+            raise DataError(f"{path}, line {number}: {len(cells)} cells, not 2",
+                            hint="a line is source, tab, target; a tab in a text is written \\t")
         if count > MAX_ENTRIES:
             raise DataError(f"{path} has more than {MAX_ENTRIES:,} pairs", hint="split the file")
         source, target = (_ESCAPE.sub(lambda found: _UNESCAPED[found[1]], cell) for cell in cells)
@@ -57,7 +58,8 @@ def read_tmx(path: str, source_language: str | None = None, target_language: str
         sources = [text for language, text in texts if _is(language, wanted)]
         others = [text for language, text in texts if (_is(language, target_language) if target_language else not _is(language, wanted))]
         if target_language is None and len({language for language, _text in texts if not _is(language, wanted)}) > 1:
-            raise DataError(f"{path}, line {lines.at(unit.start)}: more than one language beside {wanted}", hint="say which: target_language=\"de\"")
+            raise DataError(f"{path}, line {lines.at(unit.start)}: more than one language beside {wanted}",
+                            hint="say which: target_language=\"de\"")
         if sources and others and sources[0] and others[0]:
             yield sources[0], others[0]
 

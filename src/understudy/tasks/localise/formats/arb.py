@@ -25,5 +25,6 @@ def parse(raw: bytes, name: str = "<bytes>") -> Document:
     about = {str(leaf.path[0])[1:]: leaf.value for leaf in leaves
              if len(leaf.path) == 2 and str(leaf.path[0]).startswith("@") and leaf.path[1] == "description"}
     kept = [leaf for leaf in leaves if len(leaf.path) == 1 and not str(leaf.path[0]).startswith("@")]
-    entries = [Entry(leaf.key, leaf.value, None, about.get(leaf.key, ""), None, translatable=usable(leaf.value), line=leaf.line) for leaf in kept]
+    entries = [Entry(leaf.key, leaf.value, None, about.get(leaf.key, ""), None, translatable=usable(leaf.value), line=leaf.line)
+               for leaf in kept]
     return json_document(name, NAME, encoded, kept, entries)

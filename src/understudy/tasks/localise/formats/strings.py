@@ -27,7 +27,8 @@ def claims(head: str) -> bool:
 def parse(raw: bytes, name: str = "<bytes>") -> Document:
     """An entry for every pair. Raises DataError with the line where the pairs break off, and for property lists."""
     if raw.startswith(b"bplist"):
-        raise DataError(f"{name} is a binary property list", hint="convert it to text first: plutil -p shows it, the source .strings is text")
+        raise DataError(f"{name} is a binary property list",
+                        hint="convert it to text first: plutil -p shows it, the source .strings is text")
     encoded = decode(raw, name)
     if encoded.text.lstrip()[:1] in ("<", "{"):
         raise DataError(f"{name}, line 1: this is a property list, not \"key\" = \"value\"; lines", hint="use the .strings source file")

@@ -1,0 +1,83 @@
+"""A conversation with a model: turns that are kept, a system prompt, and what no longer fits said aloud."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from ..bundle import open_bundle
+from ..errors import UsageError
+from .generate.chat_templates import STOPS, template_for
+from .generate.engine import Engine
+from .generate.sampling import Sampling
+from .generate.template import encode_chat, fit_messages
+from .writing import Writer
+
+Messages = list[dict[str, str]]
+
+
+class Chat:
+    """`say(text)` streams the answer and keeps both turns in `messages`. Close it, or use it in a `with` statement."""
+
+    def __init__(self, engine: Engine, ids: Callable[[Messages], list[int]], stop: tuple[str, ...], system: str | None = None) -> None:
+        self._engine, self._ids, self._stop = engine, ids, stop
+        self._system = system
+        self.messages: Messages = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew; the system prompt stays."""
+        self.messages = [{"role": "system", "content": self._system}] if self._system else []
+
+    def say(self, text: str, sampling: Sampling, dropped: Callable[[int], None] = lambda count: None) -> Iterator[str]:
+        """The answer to the next turn of the user, as it is written. `dropped(n)` hears how many old messages no longer fit.
+
+        Raises UsageError where even this turn does not fit; it is not kept then.
+        """
+        asked = [*self.messages, {"role": "user", "content": text}]
+        room = self._engine.context - min(sampling.max_tokens, self._engine.context // 2)
+        kept, gone = fit_messages(asked, lambda some: len(self._ids(some)), room)
+        if gone:
+            dropped(len(gone))
+        answer = ""
+        for piece in self._engine.generate(self._ids(kept), sampling):
+            answer += piece.text
+            yield piece.text
+        self.messages = [*asked, {"role": "assistant", "content": answer}]
+
+    def close(self) -> None:
+        """Ends the model's process."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end an answer."""
+        return self._stop
+
+
+def open_chat(path: str | os.PathLike[str], *, system: str | None = None, **settings: Any) -> Chat:
+    """A chat with a bundle made for it, or with a `.gguf` (by our template for its family; its own template is never run)."""
+    if Path(path).suffix == ".gguf":
+        return _with_gguf(Engine.open(path, **{"threads": None, **settings}), system)
+    bundle = open_bundle(path)
+    if bundle.manifest.task != "chat":
+        raise UsageError(f"{path} was made for the task {bundle.manifest.task}, not for chat", hint=f'understudy predict {path} "…"')
+    writer = Writer(bundle, **settings)
+    return Chat(writer.engine, writer.chat_ids, (), system)
+
+
+def _with_gguf(engine: Engine, system: str | None) -> Chat:
+    template = template_for(engine.info.metadata.get("tokenizer.chat_template"))
+
+    def ids(messages: Messages) -> list[int]:
+        return encode_chat(messages, template, lambda text, special: engine.tokenize(text, special=special), control=set(engine.info.control))
+
+    return Chat(engine, ids, STOPS[template], system)
