@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from trim_helpers import WIDE, sentences
+from trim_helpers import WIDE, sentences, write_safetensors
 from understudy.shrink.decoder_vocabulary import trim_tokenizer
 
 REAL = Path(__file__).parents[2] / "shared" / "models" / "tokenizers"
@@ -104,3 +105,66 @@ def test_sentencepiece_unigram(name):
     data = {"version": "1.0", "added_tokens": added([(pieces[old][0], old) for old in range(3)]), "normalizer": {"type": "NFKC"}, "pre_tokenizer": space,
             "decoder": space, "model": {"type": "Unigram", "unk_id": 0, "vocab": pieces}}
     assert check(json.dumps(data)) < len(pieces) / 2
+
+
+def stories(folder: Path, source: Path) -> str:
+    """The published 260 thousand-parameter model in `source` as a Llama folder; returns the text that it is known to write."""
+    data = (source / "stories260K.bin").read_bytes()
+    wide, inner, layers, heads, pairs, rows, length = struct.unpack("<7i", data[:28])
+    numbers, place, tensors = np.frombuffer(data, np.float32, offset=28), 0, {}
+    short = wide // heads * pairs
+    layout = [("model.embed_tokens", (rows, wide), 1), ("input_layernorm", (wide,), layers), ("self_attn.q_proj", (wide, wide), layers),
+              ("self_attn.k_proj", (short, wide), layers), ("self_attn.v_proj", (short, wide), layers), ("self_attn.o_proj", (wide, wide), layers),
+              ("post_attention_layernorm", (wide,), layers), ("mlp.gate_proj", (inner, wide), layers), ("mlp.down_proj", (wide, inner), layers),
+              ("mlp.up_proj", (inner, wide), layers), ("model.norm", (wide,), 1)]
+    for name, shape, times in layout:
+        for layer in range(times):
+            size = int(np.prod(shape))
+            value = numbers[place:place + size].reshape(shape)
+            place += size
+            if name.endswith(("q_proj", "k_proj")):  # rotary pairs are neighbours there and halves apart in transformers
+                value = value.reshape(-1, wide // heads // 2, 2, wide).swapaxes(1, 2).reshape(shape)
+            tensors[f"{name}.weight" if times == 1 else f"model.layers.{layer}.{name}.weight"] = np.ascontiguousarray(value)
+    packed, at, pieces = (source / "tok512.bin").read_bytes(), 4, []
+    while at < len(packed):
+        score, size = struct.unpack("<fi", packed[at:at + 8])
+        pieces.append((packed[at + 8:at + 8 + size].decode().replace("\n<s>\n", "<s>").replace("\n</s>\n", "</s>").replace(" ", "▁"), score))
+        at += 8 + size
+    vocabulary = {piece: old for old, (piece, _) in enumerate(pieces)}
+    assert len(vocabulary) == rows
+    merges = sorted((-score, piece[:cut], piece[cut:]) for piece, score in pieces[259:] for cut in range(1, len(piece))
+                    if piece[:cut] in vocabulary and piece[cut:] in vocabulary)
+    write_llama_tokenizer(folder, vocabulary, merges)
+    write_safetensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps(
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": rows, "hidden_size": wide, "intermediate_size": inner,
+         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": pairs, "max_position_embeddings": length, "rms_norm_eps": 1e-5,
+         "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True}))
+    return str(json.loads((source / "expected_greedy.json").read_text("utf-8"))["text"])
+
+
+def write_llama_tokenizer(folder: Path, vocabulary: dict[str, int], merges: list[tuple[float, str, str]]) -> None:
+    """tokenizer.json in Llama 2's manner, with <s> in front of texts."""
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(
+        {"version": "1.0", "added_tokens": added([(piece, old) for piece, old in vocabulary.items() if old < 3]),
+         "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+         "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+         "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+                                                      {"type": "Fuse"}]},
+         "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "vocab": vocabulary,
+                   "merges": [[left, right] for _, left, right in merges]}}), "utf-8")
+
+
+def test_real_weights_tell_the_same_story(tmp_path):
+    from understudy.shrink.decoder_checkpoint import trim_checkpoint
+    from understudy.shrink.same_generation import same_generation
+
+    story = stories(tmp_path / "whole", there("../stories260k"))
+    report = trim_checkpoint(tmp_path / "whole", story.split("\n"), tmp_path / "small")
+    assert report.changed == 0 and report.pieces_after < 400 < report.pieces_before
+    result = same_generation(tmp_path / "whole", tmp_path / "small", [story[:16]], tokens=150)
+    assert result.same and result.difference < 1e-4, result.lines()
+    assert result.runs[0].steps == 150 and story[16:].startswith(result.runs[0].text)
