@@ -132,6 +132,12 @@ def test_prefixes_and_suffixes_of_words_are_followed():
     assert model.path("low") == set()
 
 
+def test_an_empty_added_token_is_none():
+    told = json.loads(byte_level())
+    told["added_tokens"][-1]["content"] = ""
+    assert trim_tokenizer(json.dumps(told).encode(), DOMAIN).changed == 0
+
+
 def test_placeholders_go_when_asked():
     reader = Tokenizer.from_str(byte_level())
     reader.add_special_tokens(["<unused0>", "<|reserved_special_token_1|>", "<|keep_me|>", "<unused1>"])
@@ -175,13 +181,13 @@ def _broken(change) -> bytes:
     (b'{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}}', "merge 0 is 'a'"),
     (b'{"model": {"type": "Unigram", "vocab": [["a"]]}}', r"list of \[piece, score\]"),
     (b'{"model": {"type": "Unigram", "vocab": [["a", 1.0]], "unk_id": 4}}', "'unk_id' is 4"),
-    (b'{"model": {"type": 7}}', "type 7"), (b"\xff\xfe", "byte order mark"),
+    (b'{"model": {"type": "Unigram", "vocab": [["a", 1.0], ["a", 2.0]]}}', "is there twice"), (b'{"model": {"type": 7}}', "type 7"), (b"\xff\xfe", "byte order mark"),
     (_broken(lambda told: told.update(pre_tokenizer={"type": "Nonsense"})), "cannot be opened as a tokenizer"),
     (_broken(lambda told: told["model"].update(merges=[["zz", "qq"]])), "cannot be opened as a tokenizer"),
     (_broken(lambda told: told["added_tokens"].append("x")), "cannot be opened|added token"),
     (_broken(lambda told: told["model"]["vocab"].update(far=len(told["model"]["vocab"]) + 1)), "'far' share the id"),
     (_broken(lambda told: told["post_processor"]["special_tokens"]["<|begin|>"].update(ids=[99999])), "the id 99999 around texts"),
-], ids=range(18))
+], ids=range(19))
 def test_a_broken_tokenizer_is_an_error_in_words(data, words):
     with pytest.raises(TeacherError, match=words):
         trim_tokenizer(data, DOMAIN)

@@ -10,11 +10,13 @@ import click
 
 @click.command()
 @click.argument("model")
-@click.option("--keep-for", "keep_for", multiple=True, required=True, metavar="FILE", help="Texts to keep pieces for, prompts and answers; may be repeated.")
+@click.option("--keep-for", "keep_for", multiple=True, required=True, metavar="FILE",
+              help="Texts to keep pieces for, prompts and answers; may be repeated.")
 @click.option("--out", required=True, metavar="FOLDER", help="The new model folder.")
 @click.option("--column", help="The text column of the files.")
 @click.option("--most", type=int, metavar="N", help="At most so many pieces: the rarest go, and texts with them take more tokens.")
-@click.option("--multiple", type=int, default=1, show_default=True, metavar="N", help="Round the number of pieces to a multiple, with further pieces.")
+@click.option("--multiple", type=int, default=1, show_default=True, metavar="N",
+              help="Round the number of pieces to a multiple, with further pieces.")
 @click.option("--drop-reserved", is_flag=True, help="Let placeholders such as <unused7> go that no text uses.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def command(model: str, keep_for: tuple[str, ...], out: str, column: str | None, most: int | None, multiple: int, drop_reserved: bool,
