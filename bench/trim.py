@@ -73,7 +73,8 @@ def made_tokenizer(files: list[str], pieces: int) -> str:
         if right in told["vocab"] and left + right not in every:
             every[left + right] = None
             merges.append((left, right))
-    reader.model = models.BPE(vocab={piece: place for place, piece in enumerate(every)}, merges=merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True)
+    reader.model = models.BPE(vocab={piece: place for place, piece in enumerate(every)}, merges=merges, byte_fallback=True,
+                              unk_token="<unk>", fuse_unk=True)
     reader.add_special_tokens(["<pad>", "<eos>", "<bos>", "<unk>"])
     return str(reader.to_str())
 
@@ -84,7 +85,8 @@ def make(folder: Path, tokenizer: str) -> None:
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     torch.manual_seed(0)
-    config = Gemma3TextConfig(vocab_size=PIECES, pad_token_id=0, eos_token_id=1, bos_token_id=2, tie_word_embeddings=True, sliding_window=512, **SHAPE)
+    config = Gemma3TextConfig(vocab_size=PIECES, pad_token_id=0, eos_token_id=1, bos_token_id=2, tie_word_embeddings=True,
+                              sliding_window=512, **SHAPE)
     torch.set_default_dtype(torch.bfloat16)
     Gemma3ForCausalLM(config).save_pretrained(folder)
     torch.set_default_dtype(torch.float32)
@@ -171,7 +173,8 @@ def main() -> None:
     prompts = [text for text, _ in zip(texts_of(args.keep_for, column=args.column), range(3), strict=False)]
     same = same_generation(whole, small, prompts, tokens=2)
     record = {"command": shlex.join([Path(sys.executable).name, "bench/trim.py", *sys.argv[1:]]), "machine": platform.machine(),
-              "cores": os.cpu_count(), "report": asdict(report), "trimming_s": trimming, "trimming_peak_mb": peak, "held_out": unseen, "runs": runs, "best": best,
+              "cores": os.cpu_count(), "report": asdict(report), "trimming_s": trimming, "trimming_peak_mb": peak,
+              "held_out": unseen, "runs": runs, "best": best,
               "ratio": {key: best["whole"][key] / best["small"][key] for key in best["whole"]}, "logit_difference": same.difference}
     print(json.dumps({key: record[key] for key in ("best", "ratio", "logit_difference", "trimming_s", "trimming_peak_mb")}, indent=1))
     if args.out:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from trim_helpers import DOMAIN, KINDS, WIDE, byte_level, sentencepiece, sentences
+from trim_helpers import DOMAIN, KINDS, WIDE, byte_level, sentencepiece
 from understudy.errors import DataError, ParityError, TeacherError, UsageError
 from understudy.shrink.corpus import texts_of
 from understudy.shrink.decoder_vocabulary import trim_tokenizer
 from understudy.shrink.piece_models import Bpe, piece_model
 
-REAL = Path(__file__).parents[2] / "shared" / "models" / "tokenizers"
 CACHE: dict = {}
 
 
@@ -134,6 +132,12 @@ def test_prefixes_and_suffixes_of_words_are_followed():
     assert model.path("low") == set()
 
 
+def test_an_empty_added_token_is_none():
+    told = json.loads(byte_level())
+    told["added_tokens"][-1]["content"] = ""
+    assert trim_tokenizer(json.dumps(told).encode(), DOMAIN).changed == 0
+
+
 def test_placeholders_go_when_asked():
     reader = Tokenizer.from_str(byte_level())
     reader.add_special_tokens(["<unused0>", "<|reserved_special_token_1|>", "<|keep_me|>", "<unused1>"])
@@ -177,13 +181,13 @@ def _broken(change) -> bytes:
     (b'{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}}', "merge 0 is 'a'"),
     (b'{"model": {"type": "Unigram", "vocab": [["a"]]}}', r"list of \[piece, score\]"),
     (b'{"model": {"type": "Unigram", "vocab": [["a", 1.0]], "unk_id": 4}}', "'unk_id' is 4"),
-    (b'{"model": {"type": 7}}', "type 7"), (b"\xff\xfe", "byte order mark"),
+    (b'{"model": {"type": "Unigram", "vocab": [["a", 1.0], ["a", 2.0]]}}', "is there twice"), (b'{"model": {"type": 7}}', "type 7"), (b"\xff\xfe", "byte order mark"),
     (_broken(lambda told: told.update(pre_tokenizer={"type": "Nonsense"})), "cannot be opened as a tokenizer"),
     (_broken(lambda told: told["model"].update(merges=[["zz", "qq"]])), "cannot be opened as a tokenizer"),
     (_broken(lambda told: told["added_tokens"].append("x")), "cannot be opened|added token"),
     (_broken(lambda told: told["model"]["vocab"].update(far=len(told["model"]["vocab"]) + 1)), "'far' share the id"),
     (_broken(lambda told: told["post_processor"]["special_tokens"]["<|begin|>"].update(ids=[99999])), "the id 99999 around texts"),
-], ids=range(18))
+], ids=range(19))
 def test_a_broken_tokenizer_is_an_error_in_words(data, words):
     with pytest.raises(TeacherError, match=words):
         trim_tokenizer(data, DOMAIN)
@@ -219,18 +223,29 @@ def test_texts_come_from_files_again_and_again(tmp_path):
         list(texts_of(tmp_path / "absent.txt"))
 
 
-def test_the_real_gpt2_vocabulary():
-    folder = REAL / "gpt2"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent: the real GPT-2 vocabulary was NOT tested")
-    from tokenizers import decoders, models, pre_tokenizers
+@pytest.mark.parametrize("kind", ["gemma", "llama-2", "unigram"])
+def test_the_visible_space_stays_a_piece_even_if_no_text_has_one(kind):
+    whole = Tokenizer.from_str(KINDS[kind]())
+    small = Tokenizer.from_str(trim_tokenizer(KINDS[kind]().encode(), ["baker"]).tokenizer.decode())
+    for text in ("a b", " lead", "two  spaces", "▁ visible"):
+        assert small.decode(small.encode(text).ids) == whole.decode(whole.encode(text).ids)
 
-    reader = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
-    reader.pre_tokenizer, reader.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    reader.add_special_tokens(["<|endoftext|>"])
-    texts = sentences(100, 5)
-    done = trim_tokenizer(reader.to_str().encode(), texts)
-    small = Tokenizer.from_str(done.tokenizer.decode())
-    assert done.changed == 0 and len(done.keep) < 800 < done.pieces_before == 50257
-    for text in [*texts, *WIDE[-6:]]:
-        assert small.decode(small.encode(text).ids) == text
+
+def test_half_of_the_bytes_are_no_fallback():
+    told = json.loads(sentencepiece())
+    for value in range(128, 256):
+        del told["model"]["vocab"][f"<0x{value:02X}>"]
+    order = sorted(told["model"]["vocab"], key=told["model"]["vocab"].get)
+    told["model"]["vocab"] = {piece: place for place, piece in enumerate(order)}
+    told.update(added_tokens=[], post_processor=None)
+    whole, small = Tokenizer.from_str(json.dumps(told)), Tokenizer.from_str(trim_tokenizer(json.dumps(told).encode(), DOMAIN).tokenizer.decode())
+    assert small.token_to_id("桌") is not None
+    for text in WIDE[-6:]:
+        assert small.decode(small.encode(text).ids) == whole.decode(whole.encode(text).ids)
+
+
+def test_dropout_of_training_does_not_disturb():
+    told = json.loads(byte_level())
+    told["model"]["dropout"] = 0.5
+    done = trim_tokenizer(json.dumps(told).encode(), DOMAIN)
+    assert done.keep.tolist() == trimmed("byte-level")[2].keep.tolist() and json.loads(done.tokenizer)["model"]["dropout"] == 0.5

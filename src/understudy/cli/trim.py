@@ -1,4 +1,4 @@
-"""understudy trim: a decoder without the pieces that your texts never use."""
+"""understudy trim: a decoder with only the vocabulary that its texts need."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ import click
 
 @click.command()
 @click.argument("model")
-@click.option("--keep-for", "texts", multiple=True, required=True, metavar="FILE", help="Texts like those the model will see; repeatable.")
-@click.option("--out", required=True, metavar="DIR", help="Where the smaller model goes; it must not be there yet.")
-@click.option("--most", type=click.IntRange(300), metavar="N", help="At most so many pieces; the rarest go first, and some texts are split more finely.")
-@click.option("--column", metavar="NAME", help="The column with the texts, where the file is a table.")
-@click.option("--encoding", metavar="NAME", help="The texts' encoding; detected when not given.")
+@click.option("--keep-for", "keep_for", multiple=True, required=True, metavar="FILE",
+              help="Texts to keep pieces for, prompts and answers; may be repeated.")
+@click.option("--out", required=True, metavar="FOLDER", help="The new model folder.")
+@click.option("--column", help="The text column of the files.")
+@click.option("--most", type=int, metavar="N", help="At most so many pieces: the rarest go, and texts with them take more tokens.")
+@click.option("--multiple", type=int, default=1, show_default=True, metavar="N",
+              help="Round the number of pieces to a multiple, with further pieces.")
+@click.option("--drop-reserved", is_flag=True, help="Let placeholders such as <unused7> go that no text uses.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-def command(model: str, texts: tuple[str, ...], out: str, most: int | None, column: str | None, encoding: str | None, as_json: bool) -> None:
-    """Trim a Hugging Face decoder's vocabulary to the texts you have: ids, merges and embeddings are remapped exactly.
+def command(model: str, keep_for: tuple[str, ...], out: str, column: str | None, most: int | None, multiple: int, drop_reserved: bool,
+            as_json: bool) -> None:
+    """Keep the token pieces that the given texts use, and write the smaller model.
 
-    Example: understudy trim ./gemma-3-270m --keep-for corpus.txt --out small
+    Those texts are split as before and get the same answers; any other text can still be read and written.
+
+    Example: understudy trim gemma-3-270m --keep-for tickets.csv --out small
     """
-    from ..models.checkpoint import find_checkpoint
     from ..shrink.corpus import texts_of
     from ..shrink.decoder_checkpoint import trim_checkpoint
 
-    report = trim_checkpoint(find_checkpoint(model), texts_of(texts, column=column, encoding=encoding), out, most=most)
+    report = trim_checkpoint(model, texts_of(keep_for, column=column), out, most=most, multiple=multiple, drop_reserved=drop_reserved)
     if as_json:
-        click.echo(json.dumps({"out": out, **asdict(report)}))
+        click.echo(json.dumps(asdict(report), ensure_ascii=False, indent=1))
         return
-    for line in report.lines():
-        click.echo(line)
+    click.echo("\n".join(report.lines()))

@@ -60,7 +60,8 @@ class TrimReport:
     def lines(self) -> list[str]:
         """The report in words, a line each."""
         out = [f"pieces      {self.pieces_before:>14,} -> {self.pieces_after:,}",
-               f"parameters  {self.parameters_before:>14,} -> {self.parameters_after:,} ({_less(self.parameters_before, self.parameters_after)})",
+               f"parameters  {self.parameters_before:>14,} -> {self.parameters_after:,} "
+               f"({_less(self.parameters_before, self.parameters_after)})",
                f"bytes       {self.bytes_before:>14,} -> {self.bytes_after:,} ({_less(self.bytes_before, self.bytes_after)})"]
         if self.changed:
             out.append(f"tokens      {self.tokens_before:>14,} -> {self.tokens_after:,}; "
@@ -104,7 +105,8 @@ def _write(folder: Path, out: Path, settings: dict[str, dict[str, Any]], shards:
            tokenizer_before: int) -> TrimReport:
     """Everything into a hidden sibling first, which then takes the name `out`."""
     dropped: list[str] = []
-    small = {name: to_json(resized(remapped(fields, trimmed.new_id, dropped), embedding_rows(settings["config.json"], folder), len(trimmed.keep)))
+    rows = embedding_rows(settings["config.json"], folder)
+    small = {name: to_json(resized(remapped(fields, trimmed.new_id, dropped), rows, len(trimmed.keep)))
              for name, fields in settings.items()}
     small |= {"tokenizer.json": trimmed.tokenizer, **files_beside(folder, trimmed.new_id)}
     carried = {*small, INDEX, *(shard.path.name for shard in shards)}

@@ -77,7 +77,8 @@ def _size(stay: int, used: int, whole: int, most: int | None, multiple: int) -> 
     up = -(-size // multiple) * multiple
     size = up if up <= min(whole, most or whole) else max(size // multiple * multiple, 0 if most else size)
     if size < stay:
-        raise UsageError(f"most={most} is less than the {stay:,} pieces that must stay: bytes or letters, special and added tokens, spare texts",
+        raise UsageError(f"most={most} is less than the {stay:,} pieces that must stay: bytes or letters, "
+                         "special and added tokens, spare texts",
                          hint=f"allow at least {-(-stay // multiple) * multiple:,}")
     return size
 

@@ -123,6 +123,8 @@ class Unigram:
         if not isinstance(pieces, list) or not pieces or not all(_is_scored(one) for one in pieces):
             raise TeacherError(f"{where}: a Unigram vocabulary should be a list of [piece, score]")
         self.ids = {piece: old for old, (piece, _) in enumerate(pieces)}
+        if len(self.ids) != len(pieces):
+            raise TeacherError(f"{where}: a piece of the Unigram vocabulary is there twice")
         unknown = told.get("unk_id")
         if unknown is not None and not (isinstance(unknown, int) and 0 <= unknown < len(pieces)):
             raise TeacherError(f"{where}: 'unk_id' is {shown(unknown)} and there are {len(pieces):,} pieces")

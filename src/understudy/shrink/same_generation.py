@@ -57,7 +57,8 @@ class SameGeneration:
             if run.differs_at is not None:
                 out.append(f"{start}: token {run.differs_at + 1} differs")
             if run.left_at is not None:
-                out.append(f"{start}: at token {run.left_at + 1} the whole model chose {run.left_for!r}, which is not in the vocabulary any more")
+                out.append(f"{start}: at token {run.left_at + 1} the whole model chose {run.left_for!r}, "
+                           "which is not in the vocabulary any more")
         return out
 
 
@@ -100,7 +101,8 @@ def _opened(folder: Path) -> tuple[Any, Any]:
     except Exception as problem:
         if isinstance(problem, MissingExtraError):
             raise
-        raise TeacherError(f"{folder} cannot be opened by transformers: {str(problem).splitlines()[0] if str(problem) else problem!r}") from None
+        reason = (str(problem).splitlines() or [repr(problem)])[0]
+        raise TeacherError(f"{folder} cannot be opened by transformers: {reason}") from None
     return reader, model
 
 

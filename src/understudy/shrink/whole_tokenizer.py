@@ -36,7 +36,9 @@ class Whole:
         self.reader = opened(data, where)
         self.pieces = {old: piece for piece, old in self.model.ids.items()}
         # The library numbers added tokens itself and may disagree with the file; the library is what models were run with.
-        self.added: dict[str, int] = {one["content"]: self.reader.token_to_id(one["content"]) for one in self.told.get("added_tokens") or ()}
+        # It takes no empty ones.
+        ids = {one["content"]: self.reader.token_to_id(one["content"]) for one in self.told.get("added_tokens") or ()}
+        self.added: dict[str, int] = {piece: old for piece, old in ids.items() if old is not None}
         for piece, old in self.added.items():
             if self.pieces.get(old, piece) != piece:
                 raise TeacherError(f"{where}: the added token {shown(piece)} and the piece {shown(self.pieces[old])} share the id {old}")
@@ -72,8 +74,7 @@ class Whole:
         if rows is None:
             return placeholders
         outside = {old for old in self.added.values() if old >= rows}
-        beyond = next((old for old in self.pieces if old >= rows and old not in outside), None) or next(iter(np.flatnonzero(counts[rows:])), None)
-        if beyond is not None:
+        if counts[rows:].any() or any(old >= rows and old not in outside for old in self.pieces):
             raise TeacherError(f"{self.where} has pieces up to the id {self.top - 1:,} and the model has {rows:,} rows of embeddings",
                                hint="the tokenizer and the weights belong to different models")
         return placeholders | outside
@@ -115,7 +116,7 @@ class Whole:
         told = json.loads(json.dumps({**self.told, "model": None}))
         told["model"] = self.model.rebuilt(new_id)
         told["added_tokens"] = sorted(({**one, "id": new_id[self.added[one["content"]]]} for one in told.get("added_tokens") or ()
-                                       if self.added[one["content"]] in new_id), key=lambda one: one["id"])
+                                       if self.added.get(one["content"]) in new_id), key=lambda one: one["id"])
         rename_processor(told.get("post_processor"), new_id)
         if isinstance(told.get("padding"), dict):
             told["padding"]["pad_id"] = new_id.get(told["padding"].get("pad_id"), 0)

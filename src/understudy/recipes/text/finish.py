@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pa
                 checks = [{"text": text, "answer": writer.predict(text, Sampling(max_tokens=24)).text} for text in _PROBES]
     receipt = build_text_receipt(task=shipped.manifest.task, name=out.name, entries=entries, rows=len(test), data=shipped.manifest.provenance["data"],
                                  seed=seed, provenance={"train_seconds": seconds, "steps": fitted.steps, "train_tokens": fitted.tokens,
-                                                        "held_out_nats": fitted.nats})
+                                                        "held_out_nats": fitted.nats if math.isfinite(fitted.nats) else None})
     manifest = replace(shipped.manifest, name=out.resolve().name, scores=receipt.headline)
     told = json.dumps({"checks": checks}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     files = {**shipped.files, "checks.json": told.encode(), "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),

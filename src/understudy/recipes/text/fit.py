@@ -63,7 +63,7 @@ def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float
     last = train_language(model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.safetensors", key=key, stop=stop,
                           progress=lambda now: listen(Event("write", _line(now), now.share)))
     nats = evaluate(model, held) if len(held) else float("nan")
-    listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}, held-out loss {nats:.3f} nats a token"))
+    listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
     return Fitted(model, tokenizer, nats, len(rest.ids), last.step, ())
 
 
