@@ -107,14 +107,17 @@ def _values(tensor: Tensor, weights: Weights) -> np.ndarray:
     return values if tensor.change is None else np.ascontiguousarray(tensor.change(values), np.float32)
 
 
-def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = ()) -> GgufReport:
-    """Writes a plan to `out` in the formats of `mix`; the file appears under its name only when it is complete."""
+def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = (), types: Mapping[str, Any] | None = None) -> GgufReport:
+    """Writes a plan to `out` in the formats of `mix`; the file appears under its name only when it is complete.
+
+    types: (value type, element type) by metadata key, where they are known from a file; else they follow from the values.
+    """
     if out.suffix != ".gguf":
         raise UsageError(f"{out} does not end in .gguf", hint=f"write to {out.with_suffix('.gguf')}")
     choices = {name: mix.choose(name, shape) for name, shape in plan.shapes.items()}
     metadata = plan.metadata | {"general.file_type": PRECISIONS[mix.precision][1], "general.quantization_version": 2}
     with writing(out) as part:
-        writer = _writer(plan.arch, metadata, part)
+        writer = _writer(plan.arch, metadata, part, types or {})
         try:
             _declare(writer, plan.shapes, {name: choice.format for name, choice in choices.items()})
             for name, make in plan.values.items():
@@ -134,7 +137,7 @@ def _encoded(name: str, values: np.ndarray, format: str) -> np.ndarray:
     return encode(values, format)
 
 
-def _writer(arch: str, metadata: Mapping[str, Any], path: Path) -> Any:
+def _writer(arch: str, metadata: Mapping[str, Any], path: Path, types: Mapping[str, Any]) -> Any:
     """A gguf writer with all metadata. Lists of strings, bools, ints and floats keep their element type."""
     if find_spec("gguf") is None:
         raise missing_extra("writing a .gguf", "generate")
@@ -142,7 +145,9 @@ def _writer(arch: str, metadata: Mapping[str, Any], path: Path) -> Any:
 
     writer = GGUFWriter(path, arch)
     for key, value in metadata.items():
-        if isinstance(value, bool):
+        if key in types:
+            writer.add_key_value(key, value, types[key][0], sub_type=types[key][1])
+        elif isinstance(value, bool):
             writer.add_bool(key, value)
         elif isinstance(value, int):
             writer.add_uint32(key, value)
