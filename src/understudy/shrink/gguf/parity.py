@@ -48,10 +48,12 @@ class Parity:
         return not self.tokens and not self.greedy
 
 
-def compare(folder: Path, gguf: Path, texts: Sequence[str], *, tokens: int = 32, threads: int = 1) -> Parity:
+def compare(folder: Path, gguf: Path, texts: Sequence[str], *, tokens: int = 32, context: int | None = None,
+            threads: int = 1) -> Parity:
     """Compares the checkpoint in `folder` with a .gguf made from it on `texts`, each continued by up to `tokens` tokens.
 
-    Special tokens written in a text are text, on both sides. llama.cpp computes with float32 keys and values here.
+    Special tokens written in a text are text, on both sides. llama.cpp computes with float32 keys and values here, in a context of
+    `context` tokens (as many as the longest text needs, where None).
     Raises DataError for files that cannot be opened, MissingExtraError without xllamacpp, torch or transformers.
     """
     if find_spec("torch") is None or find_spec("transformers") is None:
@@ -62,7 +64,7 @@ def compare(folder: Path, gguf: Path, texts: Sequence[str], *, tokens: int = 32,
     model, ends = _model(Path(folder)), _ends(Path(folder))
     plain = tokenizer.encode("a", add_special_tokens=False).ids[-1]
     different, continued, gap, positions = [], [], 0.0, 0
-    with serving(gguf, context=max(map(len, prompts), default=0) + tokens + 8, threads=threads) as ask:
+    with serving(gguf, context=context or max(map(len, prompts), default=0) + tokens + 8, threads=threads) as ask:
         for text, prompt in zip(texts, prompts, strict=True):
             theirs = ask("/tokenize", {"content": text, "add_special": True, "parse_special": False})["tokens"]
             if theirs != prompt:
