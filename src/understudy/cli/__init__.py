@@ -16,6 +16,7 @@ VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a 
          "score": "The likeliest next words, perplexity, bits per byte.",
          "prove": "Measure a bundle on new labelled data.", "show": "Say what is in a bundle, and check it.",
          "chat": "Talk with a model, turn by turn.", "trim": "Cut a decoder's vocabulary to your texts.",
+         "quantize": "Write a decoder with fewer bits a weight.", "export": "Write a model as another program opens it.",
          "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130
 

@@ -5,7 +5,7 @@ Pieces are split by the pattern of GPT-2, which llama.cpp knows by that name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -28,6 +28,16 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Ids of each text; the name of a special in a text is text."""
     tokenizer.encode_special_tokens = True
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+
+def rebuilt(pieces: Sequence[str], merges: Sequence[str], special: Collection[int]) -> str:
+    """tokenizer.json of a byte-level BPE from its pieces by id, its merges ("a b", by rank) and the ids of its specials."""
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
+    tokenizer = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=pairs, fuse_unk=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([_special(pieces[number]) for number in sorted(special)])
+    return tokenizer.to_str()
 
 
 def special_id(tokenizer: Tokenizer, name: str) -> int:

@@ -16,11 +16,12 @@ import numpy as np
 from ..._version import __version__
 from ...bundle import Manifest, Rung, open_bundle, write_bundle
 from ...bundle.text_card import text_card
+from ...models.decoder import save_hub
 from ...models.pieces import BOS, EOS, PAD, SEP, special_id
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.generate.sampling import Sampling
 from ...run.writing import MODEL, SPEC, Prompt, Writer, Written, spec_json
-from ...shrink.own_gguf import write_own
+from ...shrink.gguf.write import write_gguf
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import ROLES, Conversation
 from ..events import Event, Listener
@@ -47,8 +48,9 @@ def stage(fitted: Fitted, task: str, config: TextConfig, provenance: dict[str, A
           answer_tokens: int) -> Staged:
     """The model at `precision` as bundle files. `answer_tokens` bounds an answer unless the caller says otherwise."""
     ids = {mark: special_id(fitted.tokenizer, mark) for mark in (BOS, EOS, PAD, SEP)}
-    packed = scratch / f"{precision}.gguf"
-    write_own(fitted.model, fitted.tokenizer.to_str(), packed, precision=precision, bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
+    folder, packed = scratch / "hub", scratch / f"{precision}.gguf"
+    save_hub(fitted.model, fitted.tokenizer.to_str(), folder, bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
+    write_gguf(folder, packed, precision=precision)
     form = {"lm": "text", "chat": "chat"}.get(task, "pair")
     roles = {role: special_id(fitted.tokenizer, f"<|{role}|>") for role in ROLES} if form == "chat" else {}
     prompt = Prompt(form, ids[BOS], ids[SEP] if form == "pair" else None, ids[EOS], roles, answer_tokens)
