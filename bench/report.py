@@ -49,7 +49,7 @@ Milliseconds are per text at batch 1, tokenising included; rows/s is the whole t
 a process that answers one text at a time, Python and libraries included. One teacher head is run three ways; the \
 int8 encoder answers with the head fitted on float32.
 
-`results.jsonl` holds every run, `predictions/` the probabilities (float16) with the best label (from float32), \
+`results.jsonl` holds every run, `predictions/` (too large to commit) the probabilities (float16) with the best label (from float32), \
 `env.json` the machine and versions.
 """
 

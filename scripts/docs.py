@@ -19,7 +19,7 @@ from understudy.recipes.config import TrainConfig
 from understudy.recipes.text.config import TextConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
+OUT = ROOT
 BENCH = "records/2026-11-25-banking77"
 HEAD = "<!-- Written by `make docs`; change the code, not this page. -->\n\n"
 
@@ -115,11 +115,11 @@ def main() -> int:
     """Writes, or with --check compares; the number of pages that differ."""
     stale = 0
     for name, page in PAGES.items():
-        path, text = ROOT / name, page()
+        path, text = OUT / name, page()
         if not path.exists() or path.read_text("utf-8") != text:
             stale += 1
             if "--check" not in sys.argv:
-                DOCS.mkdir(exist_ok=True)
+                path.parent.mkdir(exist_ok=True)
                 path.write_text(text, "utf-8")
     return stale if "--check" in sys.argv else 0
 

@@ -28,7 +28,7 @@ def test_a_stale_page_would_be_found(monkeypatch, tmp_path):
     sys.path.insert(0, str(ROOT / "scripts"))
     import docs
 
-    monkeypatch.setattr(docs, "DOCS", tmp_path)
+    monkeypatch.setattr(docs, "OUT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["docs.py", "--check"])
     assert docs.main() == len(docs.PAGES)
 

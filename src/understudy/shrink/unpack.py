@@ -56,7 +56,7 @@ def _name(name: str) -> str:
 
 def _plain(value: np.ndarray, name: str, shape: DecoderShape) -> np.ndarray:
     """float32, and rows of queries and keys from neighbouring pairs (llama.cpp) to halves side by side (Hugging Face)."""
-    out = np.ascontiguousarray(value, np.float32)
+    out = np.array(value, np.float32)
     for part, heads in ((".attn_q.", shape.heads), (".attn_k.", shape.kv_heads)):
         if part in name:
             out = np.ascontiguousarray(out.reshape(heads, -1, 2, out.shape[1]).swapaxes(1, 2).reshape(out.shape))

@@ -57,3 +57,4 @@ class TextConfig:
     precision: str = dial("q8_0", "The weights of the shipped model.", choices=("f16", "q8_0", "q4_0", "q4_k_m"))
     seed: int = dial(0, "Same seed, same data, same steps.")
     threads: int | None = dial(None, "CPU threads for training; all cores when not given.")
+    attribution: str | None = dial(None, "A sentence about the data and its licence, for the model card.", metavar="TEXT")

@@ -38,11 +38,11 @@ class TextResult:
 
 
 def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str | Path, config: TextConfig | None = None,
-               listen: Listener = silent, attribution: str | None = None, **dials: Any) -> TextResult:
+               listen: Listener = silent, **dials: Any) -> TextResult:
     """Trains a small decoder for `task` (translate, summarize, generate, lm, chat) and writes the bundle `out`.
 
-    Dials of TextConfig may be given by name; `attribution` is a sentence about the data for the model card. Raises
-    UnderstudyError. Ctrl-C ends training early, with what was learned so far; an interrupted or killed run goes on from
+    Dials of TextConfig may be given by name. Raises UnderstudyError.
+    Ctrl-C ends training early, with what was learned so far; an interrupted or killed run goes on from
     its last saved state when it is started again.
     """
     need_training()
@@ -55,13 +55,13 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
         for line in prepared.lines:
             listen(Event("read", line))
         if task == "summarize" and config.method == "extractive":
-            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config, attribution), listen)
+            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config), listen)
             return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
         fitted = fit(rows, config, seconds, listen, stop)
         trained = monotonic() - started
-        provenance = _provenance(prepared, config, attribution)
+        provenance = _provenance(prepared, config)
         longest = _longest(rows, fitted)
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
             staged = [stage(fitted, task, config, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
@@ -70,9 +70,9 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
     return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
 
 
-def _provenance(prepared: PreparedText, config: TextConfig, attribution: str | None) -> dict[str, Any]:
-    told = {key: value for key, value in asdict(config).items() if key not in ("test", "threads")}
-    return {**prepared.provenance, "config": told, **({"attribution": attribution} if attribution else {})}
+def _provenance(prepared: PreparedText, config: TextConfig) -> dict[str, Any]:
+    told = {key: value for key, value in asdict(config).items() if key not in ("test", "threads", "attribution")}
+    return {**prepared.provenance, "config": told, **({"attribution": config.attribution} if config.attribution else {})}
 
 
 def _longest(rows: Sequence[Pair | Conversation], fitted: Fitted) -> int:
