@@ -7,7 +7,19 @@ from functools import partial
 
 from . import rope
 from .config import Config
-from .family import Array, Family, Tensor, Value, attention, base_metadata, ends, feed_forward, need_activation, norms, shape_of
+from .family import (
+    Array,
+    Family,
+    Tensor,
+    Value,
+    attention,
+    base_metadata,
+    ends,
+    feed_forward,
+    need_activation,
+    norms,
+    shape_of,
+)
 
 
 def interleave(weights: Array, heads: int) -> Array:

@@ -45,6 +45,8 @@ def describe(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         if odd:
             raise DataError(f"tokenizer.json sets ignore_merges = {bool(model.get('ignore_merges'))} and llama.cpp's {pre} does not; "
                             f"the token {shown(odd)} would be read differently")
+    if pre == "gpt-4o":
+        vocabulary.notes.append("llama.cpp cuts words at loose combining marks a little differently in this tokenizer: give it token ids there")
     vocabulary.metadata |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre,
                             "tokenizer.ggml.merges": [f"{left} {right}" for left, right in merges]}
 

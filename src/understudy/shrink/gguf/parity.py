@@ -100,10 +100,11 @@ def serving(gguf: Path, *, context: int, threads: int = 1) -> Iterator[Any]:
     except Exception as problem:
         raise DataError(f"llama.cpp cannot open {gguf}: {str(problem)[:200]}") from None
 
+    address = server.listening_address
+
     def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
-        url = server.listening_address + path
         try:
-            with urlopen(Request(url, json.dumps(request).encode(), {"Content-Type": "application/json"}), timeout=600) as answer:
+            with urlopen(Request(address + path, json.dumps(request).encode(), {"Content-Type": "application/json"}), timeout=600) as answer:
                 return json.load(answer)
         except HTTPError as problem:
             raise DataError(f"llama.cpp refused {path}: {problem.read(400).decode('utf-8', 'replace')}") from None

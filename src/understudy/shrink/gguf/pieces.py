@@ -8,6 +8,7 @@ side is listed; both are checked, and a tokenizer that would be read differently
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from ...bundle.jsonio import shown
@@ -74,7 +75,7 @@ def _scores(merges: list[tuple[str, str]], vocabulary: Vocabulary) -> list[float
         first.setdefault(left + right, rank)
         last[left + right] = rank
     starts = sorted(first, key=first.__getitem__)
-    mixed = sum(last[text] > first[after] for text, after in zip(starts, starts[1:], strict=False))
+    mixed = sum(last[text] > first[after] for text, after in pairwise(starts))
     if mixed:
         vocabulary.notes.append(f"the merges of {mixed} tokens are mixed with those of others; llama.cpp may join them in another order")
     # Places above 2^24 would not be exact in float32; no tokenizer comes near.
@@ -117,7 +118,7 @@ def _meets(left: str, right: str, ranks: Mapping[tuple[str, str], int], texts: M
     if any(symbol not in texts for symbol in symbols):
         return True
     while symbols != [left, right]:
-        options = [(ranks[pair], at) for at, pair in enumerate(zip(symbols, symbols[1:], strict=False)) if pair in ranks]
+        options = [(ranks[pair], at) for at, pair in enumerate(pairwise(symbols)) if pair in ranks]
         if not options:
             return False
         at = min(options)[1]

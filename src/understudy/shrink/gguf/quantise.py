@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def requantise(gguf_in: Path, out: Path, precision: str, *, keep_float: frozense
         types = {name: (field.types[0], field.types[-1] if len(field.types) > 1 else None) for name, field in fields.items()}
         for tensor in reader.tensors:
             plan.shapes[tensor.name] = tuple(int(size) for size in tensor.shape[::-1])
-            plan.values[tensor.name] = lambda tensor=tensor: _decoded(tensor)
+            plan.values[tensor.name] = partial(_decoded, tensor)
     except (KeyError, ValueError, TypeError, UnicodeDecodeError) as problem:
         raise DataError(f"{gguf_in} has metadata that cannot be read: {str(problem)[:200]}") from None
     mix = Mix(precision, layers=plan.layers, tied="output.weight" not in plan.shapes, keep_float=keep_float)

@@ -66,17 +66,15 @@ class Weights:
         return tuple(self._where[name][1]["shape"]) if name in self._where else None
 
     def read(self, name: str) -> np.ndarray:
-        """A tensor as a new float32 array. Raises DataError where it holds a value that is not finite."""
+        """A tensor as a float32 array. Raises DataError where it holds a value that is not finite."""
         data, entry, base = self._where[name]
         dtype, shape = entry["dtype"], entry["shape"]
         if dtype not in _FLOATS:
             raise DataError(f"the tensor {shown(name)} is stored as {dtype}, which is not a floating-point type",
                             hint="a quantised checkpoint has to be saved in full precision first")
-        raw = np.frombuffer(data, _FLOATS[dtype], count=int(np.prod(shape)), offset=base + entry["data_offsets"][0])
-        if dtype == "BF16":
-            values = (raw.astype(np.uint32) << 16).view(np.float32)
-        else:
-            values = raw.astype(np.float32)
+        # A slice is a copy: an array over the map itself would keep the file from being closed when an error is on its way.
+        raw = np.frombuffer(data[base + entry["data_offsets"][0]:base + entry["data_offsets"][1]], _FLOATS[dtype])
+        values = (raw.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else raw.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise DataError(f"the tensor {shown(name)} holds a value that is not a finite number")
         return values.reshape(shape)

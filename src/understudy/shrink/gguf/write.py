@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def write_gguf(folder: Path, out: Path, *, precision: str = "q8_0", keep_float: 
     with Weights(folder) as weights:
         plan = Plan(family.arch, {"general.name": _name(folder, vocabulary.texts), **keys, **vocabulary.metadata}, layers=settings.size("num_hidden_layers"))
         for name, array in family.extra(settings).items():
-            plan.shapes[name], plan.values[name] = array.shape, lambda array=array: array
+            plan.shapes[name], plan.values[name] = array.shape, partial(np.asarray, array)
         _check_tensors(list(family.tensors(settings)), weights, plan)
         mix = Mix(precision, layers=plan.layers, tied="output.weight" not in plan.shapes, keep_float=keep_float)
         return write_plan(plan, out, mix, notes=(*family.notes(settings), *vocabulary.notes))
@@ -93,7 +94,7 @@ def _check_tensors(wanted: list[Tensor], weights: Weights, plan: Plan) -> None:
         if shape != tensor.shape:
             raise DataError(f"the tensor {tensor.source} has the shape {shape}, and config.json makes it {tensor.shape}")
         plan.shapes[tensor.target] = shape
-        plan.values[tensor.target] = lambda tensor=tensor: _values(tensor, weights)
+        plan.values[tensor.target] = partial(_values, tensor, weights)
     known = {tensor.source for tensor in wanted}
     tied = "lm_head.weight" not in known
     for name in weights.names():
