@@ -186,7 +186,7 @@ def test_refusals_of_the_call(tmp_path, smollm):
     data = report.path.read_bytes()
     (tmp_path / "short.gguf").write_bytes(data[: len(data) // 2])
     (tmp_path / "no.gguf").write_bytes(b"hello")
-    for name, words in (("short", "damaged or was cut short"), ("no", "does not begin with GGUF"), ("absent", "there is no file")):
+    for name, words in (("short", "its tensors reach beyond its end"), ("no", "does not begin with GGUF"), ("absent", "there is no file")):
         with pytest.raises(DataError, match=words):
             requantise(tmp_path / f"{name}.gguf", tmp_path / "b.gguf", "f16")
     assert not (tmp_path / "b.gguf").exists()
@@ -203,3 +203,41 @@ def test_stored_values_are_what_the_report_says(tmp_path, smollm):
     query = stored["blk.0.attn_q.weight"].reshape(4, 8, 2, 64).swapaxes(1, 2).reshape(64, 64)
     for ours, theirs in ((query, "self_attn.q_proj"), (stored["blk.0.ffn_up.weight"], "mlp.up_proj")):
         assert np.abs(ours - original[f"model.layers.0.{theirs}.weight"]).max() < np.abs(ours).max() / 200
+
+
+def test_hostile_counts_in_a_gguf(tmp_path, smollm):
+    """A count that the file cannot hold is refused at once, not looped over."""
+    import struct
+
+    data = write_gguf(smollm, tmp_path / "a.gguf").path.read_bytes()
+    head = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + struct.pack("<Q", 1) + b"k"
+    broken = {"list": head + struct.pack("<IIQ", 9, 0, 1 << 60) + b"x" * 64, "strings": head + struct.pack("<IIQ", 9, 8, 1 << 40) + b"x" * 64,
+              "nested": head + struct.pack("<IIQ", 9, 9, 1) + b"x" * 64, "tensors": struct.pack("<4sIQQ", b"GGUF", 3, 1 << 62, 0) + b"\0" * 64,
+              "entries": struct.pack("<4sIQQ", b"GGUF", 3, 0, 1 << 62) + b"\0" * 4000, "version": b"GGUF\x09" + data[5:], "empty": b"GGUF"}
+    for name, content in broken.items():
+        (tmp_path / f"{name}.gguf").write_bytes(content)
+        with pytest.raises(DataError, match=r"damaged|version|cannot be read"):
+            requantise(tmp_path / f"{name}.gguf", tmp_path / "b.gguf", "f16")
+    for at in range(0, len(data), 9973):
+        (tmp_path / "c.gguf").write_bytes(data[:at])
+        with pytest.raises(DataError):
+            requantise(tmp_path / "c.gguf", tmp_path / "b.gguf", "f16")
+
+
+def test_runs_of_spaces_are_written_as_spaces(tmp_path):
+    """Gemma lists runs of ▁ as added tokens; llama.cpp must still print spaces for them."""
+    size = pieces(tmp_path / "tokens", "gemma")
+    path = tmp_path / "tokens" / "tokenizer.json"
+    data = json.loads(path.read_text("utf-8"))
+    token = data["model"]["vocab"].setdefault("\u2581\u2581", size)
+    data["model"]["merges"].insert(0, ["\u2581", "\u2581"])
+    data["added_tokens"].append({"id": token, "content": "\u2581\u2581", "special": False, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False})
+    path.write_text(json.dumps(data), "utf-8")
+    folder = make_decoder(tmp_path / "model", "llama", vocab_size=size + 1, num_hidden_layers=1)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tmp_path / "tokens" / name, folder / name)
+    report = write_gguf(folder, tmp_path / "out.gguf")
+    with serving(report.path, context=64) as ask:
+        ids = ask("/tokenize", {"content": "a  b   c"})["tokens"]
+        assert ids == open_tokenizer(folder).encode("a  b   c", add_special_tokens=False).ids and token in ids
+        assert ask("/detokenize", {"tokens": ids})["content"] == "a  b   c"

@@ -59,7 +59,8 @@ def _refused(folder, words):
     ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "rope_type = yarn"),
     ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4}}, "has no factor"),
     ({"rope_parameters": 7}, "rope_parameters = 7, which should be an object"),
-    ({"vocab_size": 100}, "the model has 100 rows"),
+    ({"vocab_size": 100}, "the shape .* and config.json makes it .100, 64"),
+    ({"vocab_size": 1 << 24}, "the shape"),
     ({"tie_word_embeddings": "yes"}, "which should be true or false"),
 ])
 def test_configs(folder, change, words):

@@ -16,6 +16,7 @@ from ...errors import DataError
 from .tokens import Kind, Vocabulary, merges_of, steps
 
 SPACE = "\u2581"
+_MAX_LENGTH = 512
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -28,6 +29,10 @@ def describe(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         raise DataError(f"tokenizer.json falls back to bytes and has no token {missing[0]} ({len(missing)} of 256 are missing)")
     for text in _BYTES:
         vocabulary.kinds[ids[text]] = Kind.BYTE
+    for token, text in enumerate(vocabulary.texts):
+        # llama.cpp prints the ▁ of a user-defined token as it is; merges find these tokens without that mark.
+        if vocabulary.kinds[token] == Kind.USER_DEFINED and SPACE in text and text in data["model"]["vocab"]:
+            vocabulary.kinds[token] = Kind.NORMAL
     merges = merges_of(data["model"], ids)
     _check_pairs(merges, data["model"]["vocab"], vocabulary)
     vocabulary.metadata |= {"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default",
@@ -87,6 +92,8 @@ def _check_pairs(merges: list[tuple[str, str]], texts: Mapping[str, int], vocabu
     ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
     spelled = []
     for text, kind in zip(vocabulary.texts, vocabulary.kinds, strict=True):
+        if len(text) > _MAX_LENGTH:
+            raise DataError(f"tokenizer.json has a token of {len(text):,} characters; {_MAX_LENGTH} is the most that is checked")
         for left, right in _splits(text, texts):
             if (left, right) in ranks or (kind != Kind.UNUSED and not _meets(left, right, ranks, texts)):
                 continue

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, UsageError, missing_extra
+from .header import check_gguf
 from .precision import Mix, check_precision
 from .write import GgufReport, Plan, write_plan
 
@@ -47,11 +48,7 @@ def open_gguf(path: Path) -> Any:
         raise missing_extra("reading a .gguf", "generate")
     from gguf import GGUFReader
 
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise DataError(f"{path} is not a .gguf file: it does not begin with GGUF")
+    check_gguf(path)
     try:
         with np.errstate(all="ignore"):
             return GGUFReader(path)

@@ -6,6 +6,7 @@ Everything else is refused, with the setting that stands in the way.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -124,7 +125,7 @@ def _texts(data: Mapping[str, Any], size: int) -> Vocabulary:
         raise DataError(f"tokenizer.json has token ids up to {max(texts):,} and the model has {size:,} rows of embedding",
                         hint="the tokenizer belongs to another model, or the embedding was not resized")
     if len(set(texts.values())) != len(texts):
-        twice = next(text for text in texts.values() if list(texts.values()).count(text) > 1)
+        twice = Counter(texts.values()).most_common(1)[0][0]
         raise DataError(f"tokenizer.json gives the token {shown(twice)} two ids, which llama.cpp refuses")
     known = set(texts.values())
     for token in range(size):
@@ -210,7 +211,12 @@ def _named(word: str, settings: Mapping[str, Any], vocabulary: Vocabulary) -> in
 def _wrapping(folder: Path) -> tuple[list[int], list[int]]:
     """The tokens that the post-processor puts before and after a text."""
     tokenizer = open_tokenizer(folder)
-    bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    try:
+        bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:
+        raise DataError(f"tokenizer.json cannot read the letter a: {str(problem)[:200]}") from None
     at = next((start for start in range(len(whole) - len(bare) + 1) if whole[start:start + len(bare)] == bare), None)
     if at is None:
         raise DataError("tokenizer.json has a post-processor that changes the text's own tokens")
@@ -223,7 +229,9 @@ def open_tokenizer(folder: Path) -> Any:
 
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as problem:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # a panic of the Rust library is no Exception
         raise DataError(f"tokenizer.json cannot be opened: {str(problem)[:200]}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()

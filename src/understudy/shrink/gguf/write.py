@@ -68,12 +68,13 @@ def write_gguf(folder: Path, out: Path, *, precision: str = "q8_0", keep_float: 
     family = find_family(config)
     settings = Config(config)
     keys = {f"{family.arch}.{key}": value for key, value in family.metadata(settings).items()}
-    vocabulary = read_vocabulary(folder, config)
     with Weights(folder) as weights:
-        plan = Plan(family.arch, {"general.name": _name(folder, vocabulary.texts), **keys, **vocabulary.metadata}, layers=settings.size("num_hidden_layers"))
+        plan = Plan(family.arch, layers=settings.size("num_hidden_layers"))
         for name, array in family.extra(settings).items():
             plan.shapes[name], plan.values[name] = array.shape, partial(np.asarray, array)
         _check_tensors(list(family.tensors(settings)), weights, plan)
+        vocabulary = read_vocabulary(folder, config)
+        plan.metadata = {"general.name": _name(folder, vocabulary.texts), **keys, **vocabulary.metadata}
         mix = Mix(precision, layers=plan.layers, tied="output.weight" not in plan.shapes, keep_float=keep_float)
         return write_plan(plan, out, mix, notes=(*family.notes(settings), *vocabulary.notes))
 
