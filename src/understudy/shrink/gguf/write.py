@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import DataError, UnderstudyError, UsageError, missing_extra
 from ...models.families import Config, Tensor, find_family
-from .precision import PRECISIONS, Mix, check_precision, encode, stored_bytes
+from .precision import FORMATS, PRECISIONS, Mix, check_precision, encode, stored_bytes
 from .tokens import read_vocabulary
 from .weights import Weights, read_json
 
@@ -127,14 +127,14 @@ def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = (), 
         finally:
             writer.close()
     fallbacks = tuple((name, choice.wanted, choice.format) for name, choice in choices.items() if choice.format != choice.wanted)
-    if fallbacks:
-        notes += (f"{len(fallbacks)} tensors have rows that are not a multiple of the block of {fallbacks[0][1]}; {fallbacks[0][2]} took its place",)
+    for (asked, used), count in Counter((asked, used) for _, asked, used in fallbacks).items():
+        notes += (f"{count} tensors have rows that are not a multiple of {FORMATS[asked][0]}, the block of {asked}: {used} took its place",)
     return GgufReport(out, plan.arch, mix.precision, out.stat().st_size, len(choices), dict(Counter(choice.format for choice in choices.values())),
                       str(plan.metadata.get("tokenizer.ggml.pre", "")), fallbacks, notes)
 
 
 def _encoded(name: str, values: np.ndarray, format: str) -> np.ndarray:
-    if format != "f32" and np.abs(values).max(initial=0) > 65504:
+    if format != "f32" and max(values.max(initial=0), -values.min(initial=0)) > 65504:
         raise DataError(f"the tensor {name} holds a value above 65,504, which {format} cannot store", hint="write it with precision f32")
     return encode(values, format)
 
