@@ -211,8 +211,10 @@ def test_hostile_counts_in_a_gguf(tmp_path, smollm):
 
     data = write_gguf(smollm, tmp_path / "a.gguf").path.read_bytes()
     head = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + struct.pack("<Q", 1) + b"k"
-    broken = {"list": head + struct.pack("<IIQ", 9, 0, 1 << 60) + b"x" * 64, "strings": head + struct.pack("<IIQ", 9, 8, 1 << 40) + b"x" * 64,
-              "nested": head + struct.pack("<IIQ", 9, 9, 1) + b"x" * 64, "tensors": struct.pack("<4sIQQ", b"GGUF", 3, 1 << 62, 0) + b"\0" * 64,
+    broken = {"list": head + struct.pack("<IIQ", 9, 0, 1 << 60) + b"x" * 64,
+              "strings": head + struct.pack("<IIQ", 9, 8, 1 << 40) + b"x" * 64,
+              "nested": head + struct.pack("<IIQ", 9, 9, 1) + b"x" * 64,
+              "tensors": struct.pack("<4sIQQ", b"GGUF", 3, 1 << 62, 0) + b"\0" * 64,
               "entries": struct.pack("<4sIQQ", b"GGUF", 3, 0, 1 << 62) + b"\0" * 4000, "version": b"GGUF\x09" + data[5:], "empty": b"GGUF"}
     for name, content in broken.items():
         (tmp_path / f"{name}.gguf").write_bytes(content)
@@ -231,7 +233,8 @@ def test_runs_of_spaces_are_written_as_spaces(tmp_path):
     data = json.loads(path.read_text("utf-8"))
     token = data["model"]["vocab"].setdefault("\u2581\u2581", size)
     data["model"]["merges"].insert(0, ["\u2581", "\u2581"])
-    data["added_tokens"].append({"id": token, "content": "\u2581\u2581", "special": False, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False})
+    data["added_tokens"].append({"id": token, "content": "\u2581\u2581", "special": False, "normalized": False,
+                                 "lstrip": False, "rstrip": False, "single_word": False})
     path.write_text(json.dumps(data), "utf-8")
     folder = make_decoder(tmp_path / "model", "llama", vocab_size=size + 1, num_hidden_layers=1)
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -54,7 +54,8 @@ def test_every_scale_comes_back(format):
 def test_the_mix_of_q4_k_m():
     mix = Mix("q4_k_m", layers=16, tied=True)
     wide = (256, 256)
-    assert mix.choose("token_embd.weight", wide).format == "q6_k" and Mix("q4_k_m", layers=16, tied=False).choose("token_embd.weight", wide).format == "q4_k"
+    assert mix.choose("token_embd.weight", wide).format == "q6_k"
+    assert Mix("q4_k_m", layers=16, tied=False).choose("token_embd.weight", wide).format == "q4_k"
     kinds = [mix.choose(f"blk.{layer}.attn_v.weight", wide).format for layer in range(16)]
     assert [layer for layer, kind in enumerate(kinds) if kind == "q6_k"] == [0, 1, 4, 7, 10, 13, 14, 15]
     assert mix.choose("blk.3.attn_q.weight", wide).format == "q4_k" and mix.choose("blk.3.attn_norm.weight", (256,)).format == "f32"

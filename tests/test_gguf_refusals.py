@@ -71,7 +71,8 @@ def test_configs(folder, change, words):
 def test_json_files(folder):
     for name in ("config.json", "tokenizer.json"):
         text = (folder / name).read_bytes()
-        for broken, words in ((b"{", "is not JSON"), (b"[]", "should hold a JSON object"), (b'{"a":' * 5000, "cannot be read"), (b"\xff\xfe{}", "byte order mark")):
+        for broken, words in ((b"{", "is not JSON"), (b"[]", "should hold a JSON object"), (b'{"a":' * 5000, "cannot be read"),
+                              (b"\xff\xfe{}", "byte order mark")):
             (folder / name).write_bytes(broken)
             _refused(folder, words)
         (folder / name).unlink()
@@ -97,8 +98,10 @@ def test_weights(folder):
 def test_the_index_of_shards(folder):
     (folder / "model.safetensors").rename(folder / "part.safetensors")
     index = folder / "model.safetensors.index.json"
-    for map_, words in (({"a": "../part.safetensors"}, "not a .safetensors file of this folder"), ({"a": "part.safetensors"}, "does not hold it"),
-                        ({}, "no weight_map"), ({"a": "absent.safetensors"}, "cannot be read"), ({"a": "/etc/passwd"}, "not a .safetensors file")):
+    for map_, words in (({"a": "../part.safetensors"}, "not a .safetensors file of this folder"),
+                        ({"a": "part.safetensors"}, "does not hold it"), ({}, "no weight_map"),
+                        ({"a": "absent.safetensors"}, "cannot be read"),
+                        ({"a": "/etc/passwd"}, "not a .safetensors file")):
         index.write_text(json.dumps({"weight_map": map_}))
         _refused(folder, words)
 
@@ -118,6 +121,8 @@ def test_the_index_of_shards(folder):
     (lambda t: t.update(normalizer={"type": "Lowercase"}), "normalizes text with 'Lowercase'"),
     (lambda t: t["pre_tokenizer"]["pretokenizers"][1].update(add_prefix_space=True), "add_prefix_space"),
     (lambda t: t["pre_tokenizer"]["pretokenizers"][0].update(individual_digits=False), "llama.cpp has no name for"),
+    (lambda t: t["pre_tokenizer"]["pretokenizers"].__setitem__(0, {"type": "Split", "pattern": {"Regex": []}, "behavior": "Isolated"})
+     or t["pre_tokenizer"]["pretokenizers"][1].update(use_regex=False), "splits text by the expression"),
     (lambda t: t["pre_tokenizer"]["pretokenizers"].reverse(), "ByteLevel is not the last step"),
     (lambda t: t["model"].update(ignore_merges=True, vocab={**t["model"]["vocab"], "qqq": 403}), "'qqq' would be read differently"),
 ])
@@ -143,9 +148,11 @@ def test_special_tokens(folder):
     _refused(folder, "names an end-of-text token")
     (folder / "generation_config.json").write_text(original)
     _edit(folder, "tokenizer.json", lambda t: t.update(post_processor={
-        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<pad>", "type_id": 0}}, {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<pad>", "type_id": 0}}, {"SpecialToken": {"id": "<s>", "type_id": 0}},
+                   {"Sequence": {"id": "A", "type_id": 0}}],
         "pair": [], "special_tokens": {name: {"id": name, "ids": [at], "tokens": [name]} for name, at in (("<pad>", 2), ("<s>", 0))}}))
-    _refused(folder, "can only add one beginning")
+    _refused(folder, "adds one beginning")
 
 
 def test_pieces_that_llama_cpp_would_join(tmp_path):
@@ -200,7 +207,7 @@ def test_incomplete_merges_are_accepted_where_nothing_can_differ(tmp_path):
     ("gemma3_text", {"use_bidirectional_attention": True}, "left to right"),
     ("qwen2", {"use_sliding_window": True}, "no windows in this family"),
     ("qwen3", {"attention_bias": True}, "no attention biases"),
-    ("phi3", {"head_dim": 32}, "heads to fill the width"),
+    ("phi3", {"head_dim": 32}, "have to fill the width"),
 ])
 def test_what_llama_cpp_cannot_express(tmp_path, family, change, words):
     folder = make_decoder(tmp_path, family, num_hidden_layers=3)

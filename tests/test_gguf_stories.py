@@ -18,17 +18,19 @@ from understudy.shrink.gguf.parity import compare, serving
 STORIES = Path(__file__).resolve().parents[2] / "shared" / "models" / "stories260k"
 if not STORIES.is_dir():
     STORIES = Path(__file__).resolve().parents[3] / "shared" / "models" / "stories260k"
-pytestmark = pytest.mark.skipif(not STORIES.is_dir(), reason="NOT CHECKED against a published model: shared/models/stories260k is not there")
+pytestmark = pytest.mark.skipif(not STORIES.is_dir(), reason="NOT CHECKED on a published model: no shared/models/stories260k")
 SPACE = "\u2581"
 
 
 def _weights(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Sizes and tensors of a llama2.c file of version 0, named as in a Hugging Face checkpoint, rotations half-split."""
-    sizes = dict(zip(("width", "inner", "layers", "heads", "kv", "vocab", "context"), struct.unpack("<7i", path.read_bytes()[:28]), strict=True))
+    names = ("width", "inner", "layers", "heads", "kv", "vocab", "context")
+    sizes = dict(zip(names, struct.unpack("<7i", path.read_bytes()[:28]), strict=True))
     values, at, found = np.frombuffer(path.read_bytes(), "<f4", offset=28), 0, {}
     width, inner, layers, narrow = sizes["width"], sizes["inner"], sizes["layers"], sizes["width"] // sizes["heads"] * sizes["kv"]
-    parts = [("input_layernorm", (width,)), ("self_attn.q_proj", (width, width)), ("self_attn.k_proj", (narrow, width)), ("self_attn.v_proj", (narrow, width)),
-             ("self_attn.o_proj", (width, width)), ("post_attention_layernorm", (width,)), ("mlp.gate_proj", (inner, width)), ("mlp.down_proj", (width, inner)),
+    parts = [("input_layernorm", (width,)), ("self_attn.q_proj", (width, width)), ("self_attn.k_proj", (narrow, width)),
+             ("self_attn.v_proj", (narrow, width)), ("self_attn.o_proj", (width, width)), ("post_attention_layernorm", (width,)),
+             ("mlp.gate_proj", (inner, width)), ("mlp.down_proj", (width, inner)),
              ("mlp.up_proj", (inner, width))]
     found["model.embed_tokens.weight"], at = values[: sizes["vocab"] * width].reshape(-1, width), sizes["vocab"] * width
     for name, shape in parts:
@@ -47,20 +49,22 @@ def _tokenizer(path: Path) -> dict:
     data, at, scored = path.read_bytes(), 4, []
     while at < len(data):
         score, length = struct.unpack("<fi", data[at:at + 8])
-        scored.append((data[at + 8:at + 8 + length].decode().strip("\n") if len(scored) < 3 else data[at + 8:at + 8 + length].decode(), score))
+        scored.append((data[at + 8:at + 8 + length].decode(), score))
         at += 8 + length
     texts = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(text.replace(" ", SPACE) for text, _ in scored[259:])]
     vocab = {text: token for token, text in enumerate(texts)}
     order = sorted(range(259, len(texts)), key=lambda token: -scored[token][1])
     merges = [[texts[token][:cut], texts[token][cut:]] for token in order for cut in range(1, len(texts[token]))
               if texts[token][:cut] in vocab and texts[token][cut:] in vocab]
-    special = [{"id": token, "content": texts[token], "special": True, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False} for token in range(3)]
+    special = [{"id": token, "content": texts[token], "special": True, "normalized": False, "lstrip": False, "rstrip": False,
+                "single_word": False} for token in range(3)]
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": special,
             "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE},
                                                                {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}]},
             "pre_tokenizer": None, "decoder": None,
-            "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-                               "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+            "post_processor": {"type": "TemplateProcessing",
+                               "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [],
+                               "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
             "model": {"type": "BPE", "vocab": vocab, "merges": merges, "unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True}}
 
 
@@ -74,8 +78,9 @@ def folder(tmp_path_factory):
     (folder / "tokenizer.json").write_text(json.dumps(_tokenizer(STORIES / "tok512.bin")), "utf-8")
     (folder / "config.json").write_text(json.dumps({
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": sizes["width"], "intermediate_size": sizes["inner"],
-        "num_hidden_layers": sizes["layers"], "num_attention_heads": sizes["heads"], "num_key_value_heads": sizes["kv"], "vocab_size": sizes["vocab"],
-        "max_position_embeddings": sizes["context"], "rms_norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 10000.0, "tie_word_embeddings": True,
+        "num_hidden_layers": sizes["layers"], "num_attention_heads": sizes["heads"], "num_key_value_heads": sizes["kv"],
+        "vocab_size": sizes["vocab"], "max_position_embeddings": sizes["context"], "rms_norm_eps": 1e-5, "hidden_act": "silu",
+        "rope_theta": 10000.0, "tie_word_embeddings": True,
         "bos_token_id": 1, "eos_token_id": 2}))
     return folder
 

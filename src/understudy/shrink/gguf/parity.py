@@ -75,7 +75,8 @@ def compare(folder: Path, gguf: Path, texts: Sequence[str], *, tokens: int = 32,
                 different.append(Difference(text, tuple(prompt), tuple(theirs)))
             if not prompt:
                 continue
-            answer = ask("/completion", {"prompt": prompt, "n_predict": tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False})
+            answer = ask("/completion", {"prompt": prompt, "n_predict": tokens, "temperature": 0, "return_tokens": True,
+                                         "cache_prompt": False})
             theirs = [token for token in answer["tokens"] if token not in ends]
             ours = _greedy(model, prompt, tokens, ends)
             if ours != theirs:
@@ -108,7 +109,8 @@ def serving(gguf: Path, *, context: int, threads: int = 1) -> Iterator[Any]:
 
     def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            with urlopen(Request(address + path, json.dumps(request).encode(), {"Content-Type": "application/json"}), timeout=600) as answer:
+            sent = Request(address + path, json.dumps(request).encode(), {"Content-Type": "application/json"})
+            with urlopen(sent, timeout=600) as answer:
                 return json.load(answer)
         except HTTPError as problem:
             raise DataError(f"llama.cpp refused {path}: {problem.read(400).decode('utf-8', 'replace')}") from None

@@ -98,7 +98,7 @@ def _check_pairs(merges: list[tuple[str, str]], texts: Mapping[str, int], vocabu
             if (left, right) in ranks or (kind != Kind.UNUSED and not _meets(left, right, ranks, texts)):
                 continue
             if kind == Kind.NORMAL:
-                raise DataError(f"llama.cpp would read {shown(text)} as one token where tokenizer.json reads {shown(left)} and {shown(right)}",
+                raise DataError(f"llama.cpp would read {shown(text)} as one token where tokenizer.json has {shown(left)}, {shown(right)}",
                                 hint="add the missing merges, as SentencePiece models have them, or train a byte-level tokenizer")
             spelled.append(text)
             break

@@ -31,7 +31,8 @@ def requantise(gguf_in: Path, out: Path, precision: str, *, keep_float: frozense
     fields = {name: field for name, field in reader.fields.items() if not name.startswith(_DERIVED)}
     try:
         arch = str(reader.fields["general.architecture"].contents())
-        plan = Plan(arch, {name: field.contents() for name, field in fields.items()}, layers=int(reader.fields[f"{arch}.block_count"].contents()))
+        layers = int(reader.fields[f"{arch}.block_count"].contents())
+        plan = Plan(arch, {name: field.contents() for name, field in fields.items()}, layers=layers)
         types = {name: (field.types[0], field.types[-1] if len(field.types) > 1 else None) for name, field in fields.items()}
         for tensor in reader.tensors:
             plan.shapes[tensor.name] = tuple(int(size) for size in tensor.shape[::-1])

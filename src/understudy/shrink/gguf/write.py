@@ -129,7 +129,8 @@ def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = (), 
     fallbacks = tuple((name, choice.wanted, choice.format) for name, choice in choices.items() if choice.format != choice.wanted)
     for (asked, used), count in Counter((asked, used) for _, asked, used in fallbacks).items():
         notes += (f"{count} tensors have rows that are not a multiple of {FORMATS[asked][0]}, the block of {asked}: {used} took its place",)
-    return GgufReport(out, plan.arch, mix.precision, out.stat().st_size, len(choices), dict(Counter(choice.format for choice in choices.values())),
+    formats = dict(Counter(choice.format for choice in choices.values()))
+    return GgufReport(out, plan.arch, mix.precision, out.stat().st_size, len(choices), formats,
                       str(plan.metadata.get("tokenizer.ggml.pre", "")), fallbacks, notes)
 
 
@@ -167,7 +168,8 @@ def _declare(writer: Any, shapes: Mapping[str, tuple[int, ...]], formats: Mappin
 
     for name, shape in shapes.items():
         dtype = np.dtype(np.float16 if formats[name] == "f16" else np.float32)
-        writer.add_tensor_info(name, shape, dtype, stored_bytes(formats[name], shape), raw_dtype=GGMLQuantizationType[formats[name].upper()])
+        kind = GGMLQuantizationType[formats[name].upper()]
+        writer.add_tensor_info(name, shape, dtype, stored_bytes(formats[name], shape), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
