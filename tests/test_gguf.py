@@ -178,6 +178,8 @@ def test_every_family_is_a_file():
 def test_refusals_of_the_call(tmp_path, smollm):
     with pytest.raises(UsageError, match="no precision 'q3'"):
         write_gguf(smollm, tmp_path / "a.gguf", precision="q3")
+    with pytest.raises(UsageError, match="keep_float names 'attn_w'"):
+        write_gguf(smollm, tmp_path / "a.gguf", keep_float=frozenset({"attn_w", "attn_v"}))
     with pytest.raises(UsageError, match="does not end in"):
         write_gguf(smollm, tmp_path / "a.bin")
     report = write_gguf(smollm, tmp_path / "a.gguf")

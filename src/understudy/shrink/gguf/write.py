@@ -116,6 +116,7 @@ def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = (), 
     """
     if out.suffix != ".gguf":
         raise UsageError(f"{out} does not end in .gguf", hint=f"write to {out.with_suffix('.gguf')}")
+    mix.check_names(plan.shapes)
     choices = {name: mix.choose(name, shape) for name, shape in plan.shapes.items()}
     metadata = plan.metadata | {"general.file_type": PRECISIONS[mix.precision][1], "general.quantization_version": 2}
     with writing(out) as part:
