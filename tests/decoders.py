@@ -15,9 +15,12 @@ CORPUS = ["The quick brown fox jumps over the lazy dog; it's 12,345 metres away,
           "def add(a, b):\n    return a + b  # 3.14159\n\n\nfor i in range(100):\n\tprint(i)\n",
           "Äpfel und Öl kosten 9,99 €. Über Größe spricht man nicht. Где находится библиотека?",
           "你好，世界。今天天气很好。 こんにちは。 안녕하세요 שלום עולם مرحبا بالعالم", "Hello hello HELLO world World, worlds; the the theatre thesis."]
-NASTY = ["hello world", " leading and  double   spaces ", "tabs\tand\nnew lines\r\n\r\n  mixed \t \n x", "emoji 😀👩‍👩‍👧‍👦🏳️‍🌈 é e\u0301", "你好，世界。12345678",
-         "שלום עולם and مرحبا بالعالم 42", "def f(x):\n        return x**2 != 3.14e-10;  // it's They'LL we'Ve", "</s> <s> <|end|> <pad> text that looks special",
-         "a\u00a0b\u3000c\u2003d\u200be\ufefff", "ÀÉÎÕÜ ß ﬁ Ⅷ ½ ² ٣", "\x00\x01\x7f control \x1b[0m", "the" * 30, SPACE + " underscore " + SPACE, "."]
+NASTY = ["hello world", " leading and  double   spaces ", "tabs\tand\nnew lines\r\n\r\n  mixed \t \n x", "emoji 😀👩‍👩‍👧‍👦🏳️‍🌈 é e\u0301",
+         "你好，世界。12345678",
+         "שלום עולם and مرحبا بالعالم 42", "def f(x):\n        return x**2 != 3.14e-10;  // it's They'LL we'Ve",
+         "</s> <s> <|end|> <pad> text that looks special",
+         "a\u00a0b\u3000c\u2003d\u200be\ufefff", "ÀÉÎÕÜ ß ﬁ Ⅷ ½ ² ٣",
+         "\x00\x01\x7f control \x1b[0m", "the" * 30, SPACE + " underscore " + SPACE, "."]
 
 
 def byte_level(folder: Path, kind: str = "gpt-2", *, size: int = 400, ends: bool = False) -> int:
@@ -31,7 +34,8 @@ def byte_level(folder: Path, kind: str = "gpt-2", *, size: int = 400, ends: bool
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"),
                                                            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     else:
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), plain]) if kind == "smollm" else plain
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, plain]) if kind == "smollm" else plain
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<s>", "<|end|>", "<pad>"], show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
@@ -95,14 +99,14 @@ def _save(tokenizer, folder: Path, special: tuple[str, str, str]) -> int:
 FAMILIES = {
     "llama": ("Llama", "smollm", {}),
     "llama-2": ("Llama", "llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 24}),
-    "llama-3": ("Llama", "llama-bpe", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0,
-                                                           "high_freq_factor": 4.0, "original_max_position_embeddings": 32},
-                                       "tie_word_embeddings": True}),
+    "llama-3": ("Llama", "llama-bpe", {"tie_word_embeddings": True, "rope_parameters": {
+        "rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32}}),
     "llama-linear": ("Llama", "gpt-2", {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}),
     "phi3": ("Phi3", "llama", {}),
     "phi3-long": ("Phi3", "gpt-4o", {"max_position_embeddings": 1024, "original_max_position_embeddings": 256, "rope_parameters": {
-        "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 256, "factor": 4.0,
-        "short_factor": [1.0, 1.1, 1.3, 1.7], "long_factor": [1.0, 2.0, 4.0, 8.0]}}),
+        "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "original_max_position_embeddings": 256,
+        "factor": 4.0, "short_factor": [1.0, 1.1, 1.3, 1.7], "long_factor": [1.0, 2.0, 4.0, 8.0]}}),
     "gemma": ("Gemma", "gemma", {"head_dim": 32}),
     "gemma2": ("Gemma2", "gemma", {"head_dim": 32, "query_pre_attn_scalar": 24, "sliding_window": 16, "attn_logit_softcapping": 3.0,
                                    "final_logit_softcapping": 5.0, "num_hidden_layers": 4}),

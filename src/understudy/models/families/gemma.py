@@ -6,7 +6,19 @@ from collections.abc import Iterator
 
 from . import rope
 from .config import Config
-from .family import Family, Tensor, Value, attention, base_metadata, ends, feed_forward, need_activation, norms, plus_one, shape_of
+from .family import (
+    Family,
+    Tensor,
+    Value,
+    attention,
+    base_metadata,
+    ends,
+    feed_forward,
+    need_activation,
+    norms,
+    plus_one,
+    shape_of,
+)
 
 HEAD = 256
 

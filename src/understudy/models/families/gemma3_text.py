@@ -7,7 +7,21 @@ from functools import partial
 
 from . import rope
 from .config import Config
-from .family import Array, Family, Tensor, Value, attention, base_metadata, ends, feed_forward, need_activation, norms, pattern_period, plus_one, shape_of
+from .family import (
+    Array,
+    Family,
+    Tensor,
+    Value,
+    attention,
+    base_metadata,
+    ends,
+    feed_forward,
+    need_activation,
+    norms,
+    pattern_period,
+    plus_one,
+    shape_of,
+)
 from .gemma import HEAD, need_tied
 from .gemma2 import NORMS, query_scale, scaled
 

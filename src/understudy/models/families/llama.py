@@ -7,7 +7,19 @@ from functools import partial
 
 from . import rope
 from .config import Config
-from .family import Array, Family, Tensor, Value, attention, base_metadata, ends, feed_forward, need_activation, norms, shape_of
+from .family import (
+    Array,
+    Family,
+    Tensor,
+    Value,
+    attention,
+    base_metadata,
+    ends,
+    feed_forward,
+    need_activation,
+    norms,
+    shape_of,
+)
 
 
 def interleave(weights: Array, heads: int) -> Array:
@@ -32,8 +44,9 @@ def tensors(config: Config) -> Iterator[Tensor]:
     shape = shape_of(config)
     bias = "qkvo" if config.flag("attention_bias", False) else ""
     yield from ends(config, shape, tied=False)
+    query, key = (partial(interleave, heads=heads) for heads in (shape.heads, shape.kv_heads))
     for layer in range(shape.layers):
-        yield from attention(shape, layer, query=partial(interleave, heads=shape.heads), key=partial(interleave, heads=shape.kv_heads), bias=bias)
+        yield from attention(shape, layer, query=query, key=key, bias=bias)
         yield from feed_forward(shape, layer, bias=config.flag("mlp_bias", False))
         yield from norms(shape, layer, {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"})
 

@@ -23,7 +23,7 @@ def metadata(config: Config) -> dict[str, Value]:
     need_activation(config, "hidden_act", ("silu",))
     shape, settings = shape_of(config), rope.parameters(config)
     if shape.head * shape.heads != shape.width:
-        raise config.refuse("head_dim", shape.head, f"llama.cpp needs {shape.heads} heads to fill the width of {shape.width} in this family")
+        raise config.refuse("head_dim", shape.head, f"in llama.cpp {shape.heads} heads have to fill the width of {shape.width}")
     keys = base_metadata(config, shape) | {"rope.dimension_count": _rotated(settings, shape)}
     if settings.get("rope_type") in _LONG:
         return keys | rope.long_metadata(settings, config.size("max_position_embeddings"))
@@ -33,10 +33,11 @@ def metadata(config: Config) -> dict[str, Value]:
 def tensors(config: Config) -> Iterator[Tensor]:
     """Every tensor of a Phi-3 checkpoint."""
     shape = shape_of(config)
+    rows = (shape.heads + 2 * shape.kv_heads) * shape.head
     yield from ends(config, shape, tied=False)
     for layer in range(shape.layers):
         name, to = f"model.layers.{layer}", f"blk.{layer}"
-        yield Tensor(f"{name}.self_attn.qkv_proj.weight", f"{to}.attn_qkv.weight", ((shape.heads + 2 * shape.kv_heads) * shape.head, shape.width))
+        yield Tensor(f"{name}.self_attn.qkv_proj.weight", f"{to}.attn_qkv.weight", (rows, shape.width))
         yield Tensor(f"{name}.self_attn.o_proj.weight", f"{to}.attn_output.weight", (shape.width, shape.heads * shape.head))
         yield Tensor(f"{name}.mlp.gate_up_proj.weight", f"{to}.ffn_up.weight", (2 * shape.inner, shape.width))
         yield Tensor(f"{name}.mlp.down_proj.weight", f"{to}.ffn_down.weight", (shape.width, shape.inner))
@@ -56,8 +57,8 @@ def notes(config: Config) -> list[str]:
         said.append(f"llama.cpp ignores this family's sliding window: beyond {config.size('sliding_window'):,} tokens its answers differ")
     if settings.get("rope_type") in _LONG:
         trained = settings.size("original_max_position_embeddings")
-        said.append(f"open it with a context of at most {trained:,} tokens for short prompts: beyond that llama.cpp uses the long rope factors "
-                    "for every prompt")
+        said.append(f"open it with a context of at most {trained:,} tokens for short prompts: in a larger one llama.cpp uses "
+                    "the long rope factors for every prompt")
     return said
 
 

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 from . import rope
 from .config import Config
-from .family import Family, Tensor, Value, attention, base_metadata, ends, feed_forward, need_activation, norms, shape_of
+from .family import (
+    Family,
+    Tensor,
+    Value,
+    attention,
+    base_metadata,
+    ends,
+    feed_forward,
+    need_activation,
+    norms,
+    shape_of,
+)
 
 
 def metadata(config: Config, *, head: int | None = None) -> dict[str, Value]:

@@ -57,7 +57,8 @@ def llama3_factors(rope: Config, head: int) -> Array:
 
 def long_factors(rope: Config, rotated: int) -> dict[str, Array]:
     """Phi-3's two lists of divisors, float32 [rotated / 2] each: within the trained context, and beyond it."""
-    return {f"rope_factors_{which}.weight": np.array(rope.reals(f"{which}_factor", rotated // 2), np.float32) for which in ("long", "short")}
+    return {f"rope_factors_{which}.weight": np.array(rope.reals(f"{which}_factor", rotated // 2), np.float32)
+            for which in ("long", "short")}
 
 
 def long_metadata(rope: Config, context: int) -> dict[str, Value]:

@@ -32,7 +32,7 @@ def describe(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
     merges = merges_of(model, ids)
     missing = [symbol for symbol in byte_symbols() if symbol not in ids]
     if missing and isinstance(model.get("unk_token"), str):
-        raise DataError(f"tokenizer.json has no token for {len(missing)} of the 256 bytes and an unknown token for them; llama.cpp drops them",
+        raise DataError(f"tokenizer.json has no token for {len(missing)} of the 256 bytes but an unknown token; llama.cpp drops them",
                         hint="train the tokenizer with initial_alphabet=ByteLevel.alphabet()")
     if missing:
         vocabulary.notes.append(f"{len(missing)} of the 256 bytes have no token: text that holds them loses them, here and in llama.cpp")
@@ -45,6 +45,8 @@ def describe(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         if odd:
             raise DataError(f"tokenizer.json sets ignore_merges = {bool(model.get('ignore_merges'))} and llama.cpp's {pre} does not; "
                             f"the token {shown(odd)} would be read differently")
+    if pre == "gpt-4o":
+        vocabulary.notes.append("llama.cpp cuts words at loose combining marks a little differently here: give it token ids there")
     vocabulary.metadata |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre,
                             "tokenizer.ggml.merges": [f"{left} {right}" for left, right in merges]}
 
@@ -82,7 +84,7 @@ def _names(pre: list[dict[str, Any]]) -> tuple[str | None, str | None]:
         split = front[0]
         expression = split["pattern"].get("Regex") if isinstance(split.get("pattern"), dict) else None
         isolated = (split.get("behavior"), bool(split.get("invert"))) in (("Isolated", False), ("Removed", True))
-        if isolated and expression in _EXPRESSIONS:
+        if isolated and isinstance(expression, str) and expression in _EXPRESSIONS:
             return _EXPRESSIONS[expression]
         raise DataError(f"tokenizer.json splits text by the expression {shown(expression)}, which is none that llama.cpp has by name")
     raise DataError(f"tokenizer.json cuts text with {', '.join(shown(step.get('type')) for step in pre)}, which llama.cpp has no name for",

@@ -125,4 +125,5 @@ def _q6(blocks: np.ndarray) -> np.ndarray:
     low = ((level[:, :, :2] & 15) | ((level[:, :, 2:] & 15) << 4)).reshape(count, 128)
     high = level >> 4
     upper = (high[:, :, 0] | (high[:, :, 1] << 2) | (high[:, :, 2] << 4) | (high[:, :, 3] << 6)).reshape(count, 64)
-    return np.concatenate([low, upper, scales.astype(np.int8).view(np.uint8), d.astype(np.float16).view(np.uint8).reshape(count, 2)], axis=1)
+    stored = d.astype(np.float16).view(np.uint8).reshape(count, 2)
+    return np.concatenate([low, upper, scales.astype(np.int8).view(np.uint8), stored], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .tokens import open_tokenizer
 from .weights import read_json
 
 _TOP = 64
+_LIKELY = math.log(0.01)
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ class Parity:
     """What a comparison found.
 
     tokens: texts tokenized differently. greedy: texts continued differently. gap: the largest difference of a log-probability in
-    nats, over the 64 likeliest next tokens after the prompt and after 1, 2, 4, … more tokens. positions: how many such places.
+    nats, over the 64 likeliest next tokens after the prompt and after 1, 2, 4, … more tokens; likely_gap: the same over tokens of at
+    least 1 % only, which is what quantising should be judged by. positions: how many such places.
     """
 
     texts: int
     tokens: tuple[Difference, ...]
     greedy: tuple[Difference, ...]
     gap: float
+    likely_gap: float
     positions: int
 
     @property
@@ -63,7 +67,7 @@ def compare(folder: Path, gguf: Path, texts: Sequence[str], *, tokens: int = 32,
     prompts = [tokenizer.encode(text).ids for text in texts]
     model, ends = _model(Path(folder)), _ends(Path(folder))
     plain = tokenizer.encode("a", add_special_tokens=False).ids[-1]
-    different, continued, gap, positions = [], [], 0.0, 0
+    different, continued, gaps = [], [], [(0.0, 0.0)]
     with serving(gguf, context=context or max(map(len, prompts), default=0) + tokens + 8, threads=threads) as ask:
         for text, prompt in zip(texts, prompts, strict=True):
             theirs = ask("/tokenize", {"content": text, "add_special": True, "parse_special": False})["tokens"]
@@ -71,14 +75,15 @@ def compare(folder: Path, gguf: Path, texts: Sequence[str], *, tokens: int = 32,
                 different.append(Difference(text, tuple(prompt), tuple(theirs)))
             if not prompt:
                 continue
-            answer = ask("/completion", {"prompt": prompt, "n_predict": tokens, "temperature": 0, "return_tokens": True, "cache_prompt": False})
+            answer = ask("/completion", {"prompt": prompt, "n_predict": tokens, "temperature": 0, "return_tokens": True,
+                                         "cache_prompt": False})
             theirs = [token for token in answer["tokens"] if token not in ends]
             ours = _greedy(model, prompt, tokens, ends)
             if ours != theirs:
                 continued.append(Difference(text, tuple(ours), tuple(theirs)))
-            for text_so_far, likely in _distributions(ask, prompt, theirs, plain):
-                gap, positions = max(gap, _gap(model, text_so_far, likely)), positions + 1
-    return Parity(len(texts), tuple(different), tuple(continued), gap, positions)
+            gaps += [_gap(model, so_far, likely) for so_far, likely in _distributions(ask, prompt, theirs, plain)]
+    everywhere, likely = (max(column) for column in zip(*gaps, strict=True))
+    return Parity(len(texts), tuple(different), tuple(continued), everywhere, likely, len(gaps) - 1)
 
 
 @contextmanager
@@ -100,10 +105,12 @@ def serving(gguf: Path, *, context: int, threads: int = 1) -> Iterator[Any]:
     except Exception as problem:
         raise DataError(f"llama.cpp cannot open {gguf}: {str(problem)[:200]}") from None
 
+    address = server.listening_address
+
     def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
-        url = server.listening_address + path
         try:
-            with urlopen(Request(url, json.dumps(request).encode(), {"Content-Type": "application/json"}), timeout=600) as answer:
+            sent = Request(address + path, json.dumps(request).encode(), {"Content-Type": "application/json"})
+            with urlopen(sent, timeout=600) as answer:
                 return json.load(answer)
         except HTTPError as problem:
             raise DataError(f"llama.cpp refused {path}: {problem.read(400).decode('utf-8', 'replace')}") from None
@@ -163,10 +170,11 @@ def _distributions(ask: Any, prompt: list[int], continuation: list[int], plain: 
         at = max(1, at * 2)
 
 
-def _gap(model: Any, tokens: list[int], likely: list[dict[str, Any]]) -> float:
-    """The largest difference of a log-probability after `tokens`, over llama.cpp's likeliest ones."""
+def _gap(model: Any, tokens: list[int], likely: list[dict[str, Any]]) -> tuple[float, float]:
+    """The largest difference of a log-probability after `tokens`: over llama.cpp's likeliest ones, and over those of at least 1 %."""
     import torch
 
     with torch.inference_mode():
         ours = model(torch.tensor([tokens])).logits[0, -1].float().log_softmax(-1)
-    return max(abs(float(ours[item["id"]]) - item["logprob"]) for item in likely)
+    found = [(abs(float(ours[item["id"]]) - item["logprob"]), max(float(ours[item["id"]]), item["logprob"])) for item in likely]
+    return max(gap for gap, _ in found), max((gap for gap, level in found if level > _LIKELY), default=0.0)

@@ -8,6 +8,7 @@ side is listed; both are checked, and a tokenizer that would be read differently
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from ...bundle.jsonio import shown
@@ -15,6 +16,7 @@ from ...errors import DataError
 from .tokens import Kind, Vocabulary, merges_of, steps
 
 SPACE = "\u2581"
+_MAX_LENGTH = 512
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -27,6 +29,10 @@ def describe(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
         raise DataError(f"tokenizer.json falls back to bytes and has no token {missing[0]} ({len(missing)} of 256 are missing)")
     for text in _BYTES:
         vocabulary.kinds[ids[text]] = Kind.BYTE
+    for token, text in enumerate(vocabulary.texts):
+        # llama.cpp prints the ▁ of a user-defined token as it is; merges find these tokens without that mark.
+        if vocabulary.kinds[token] == Kind.USER_DEFINED and SPACE in text and text in data["model"]["vocab"]:
+            vocabulary.kinds[token] = Kind.NORMAL
     merges = merges_of(data["model"], ids)
     _check_pairs(merges, data["model"]["vocab"], vocabulary)
     vocabulary.metadata |= {"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default",
@@ -74,7 +80,7 @@ def _scores(merges: list[tuple[str, str]], vocabulary: Vocabulary) -> list[float
         first.setdefault(left + right, rank)
         last[left + right] = rank
     starts = sorted(first, key=first.__getitem__)
-    mixed = sum(last[text] > first[after] for text, after in zip(starts, starts[1:], strict=False))
+    mixed = sum(last[text] > first[after] for text, after in pairwise(starts))
     if mixed:
         vocabulary.notes.append(f"the merges of {mixed} tokens are mixed with those of others; llama.cpp may join them in another order")
     # Places above 2^24 would not be exact in float32; no tokenizer comes near.
@@ -86,11 +92,13 @@ def _check_pairs(merges: list[tuple[str, str]], texts: Mapping[str, int], vocabu
     ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
     spelled = []
     for text, kind in zip(vocabulary.texts, vocabulary.kinds, strict=True):
+        if len(text) > _MAX_LENGTH:
+            raise DataError(f"tokenizer.json has a token of {len(text):,} characters; {_MAX_LENGTH} is the most that is checked")
         for left, right in _splits(text, texts):
             if (left, right) in ranks or (kind != Kind.UNUSED and not _meets(left, right, ranks, texts)):
                 continue
             if kind == Kind.NORMAL:
-                raise DataError(f"llama.cpp would read {shown(text)} as one token where tokenizer.json reads {shown(left)} and {shown(right)}",
+                raise DataError(f"llama.cpp would read {shown(text)} as one token where tokenizer.json has {shown(left)}, {shown(right)}",
                                 hint="add the missing merges, as SentencePiece models have them, or train a byte-level tokenizer")
             spelled.append(text)
             break
@@ -117,7 +125,7 @@ def _meets(left: str, right: str, ranks: Mapping[tuple[str, str], int], texts: M
     if any(symbol not in texts for symbol in symbols):
         return True
     while symbols != [left, right]:
-        options = [(ranks[pair], at) for at, pair in enumerate(zip(symbols, symbols[1:], strict=False)) if pair in ranks]
+        options = [(ranks[pair], at) for at, pair in enumerate(pairwise(symbols)) if pair in ranks]
         if not options:
             return False
         at = min(options)[1]

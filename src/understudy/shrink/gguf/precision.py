@@ -37,6 +37,10 @@ def check_precision(precision: str) -> None:
         raise UsageError(f"there is no precision {precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
 
 
+def _part(name: str) -> str:
+    return name.removesuffix(".weight").removesuffix(".bias").split(".")[-1]
+
+
 class Mix:
     """What a precision means for each tensor of one model."""
 
@@ -44,9 +48,17 @@ class Mix:
         check_precision(precision)
         self.precision, self.layers, self.tied, self.keep = precision, layers, tied, frozenset(keep_float)
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raises UsageError for a name in keep_float that is no tensor among `names`, and no part of one."""
+        known = {form for name in names for form in (name, name.removesuffix(".weight"), _part(name))}
+        if self.keep - known:
+            parts = ", ".join(sorted({_part(name) for name in names}))
+            raise UsageError(f"keep_float names {min(self.keep - known)!r}, and the model has no such tensor",
+                             hint=f"use a GGUF name such as blk.0.attn_v, or its last part: {parts}")
+
     def choose(self, name: str, shape: tuple[int, ...]) -> Choice:
         """The format of the tensor called `name` in the GGUF file."""
-        part = name.removesuffix(".weight").removesuffix(".bias").split(".")[-1]
+        part = _part(name)
         if len(shape) < 2 or part in _ALWAYS_F32 or part.endswith("_norm"):
             return Choice("f32", "f32")
         wanted = PRECISIONS[self.precision][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError, UsageError, missing_extra
+from .header import check_gguf
 from .precision import Mix, check_precision
 from .write import GgufReport, Plan, write_plan
 
@@ -29,11 +31,12 @@ def requantise(gguf_in: Path, out: Path, precision: str, *, keep_float: frozense
     fields = {name: field for name, field in reader.fields.items() if not name.startswith(_DERIVED)}
     try:
         arch = str(reader.fields["general.architecture"].contents())
-        plan = Plan(arch, {name: field.contents() for name, field in fields.items()}, layers=int(reader.fields[f"{arch}.block_count"].contents()))
+        layers = int(reader.fields[f"{arch}.block_count"].contents())
+        plan = Plan(arch, {name: field.contents() for name, field in fields.items()}, layers=layers)
         types = {name: (field.types[0], field.types[-1] if len(field.types) > 1 else None) for name, field in fields.items()}
         for tensor in reader.tensors:
             plan.shapes[tensor.name] = tuple(int(size) for size in tensor.shape[::-1])
-            plan.values[tensor.name] = lambda tensor=tensor: _decoded(tensor)
+            plan.values[tensor.name] = partial(_decoded, tensor)
     except (KeyError, ValueError, TypeError, UnicodeDecodeError) as problem:
         raise DataError(f"{gguf_in} has metadata that cannot be read: {str(problem)[:200]}") from None
     mix = Mix(precision, layers=plan.layers, tied="output.weight" not in plan.shapes, keep_float=keep_float)
@@ -46,11 +49,7 @@ def open_gguf(path: Path) -> Any:
         raise missing_extra("reading a .gguf", "generate")
     from gguf import GGUFReader
 
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise DataError(f"{path} is not a .gguf file: it does not begin with GGUF")
+    check_gguf(path)
     try:
         with np.errstate(all="ignore"):
             return GGUFReader(path)

@@ -6,6 +6,7 @@ Everything else is refused, with the setting that stands in the way.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -58,7 +59,8 @@ def read_vocabulary(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
     _flags(data, vocabulary)
     _special(folder, config, vocabulary)
     _template(folder, vocabulary)
-    vocabulary.metadata |= {"tokenizer.ggml.tokens": vocabulary.texts, "tokenizer.ggml.token_type": [int(kind) for kind in vocabulary.kinds]}
+    vocabulary.metadata |= {"tokenizer.ggml.tokens": vocabulary.texts,
+                            "tokenizer.ggml.token_type": [int(kind) for kind in vocabulary.kinds]}
     return vocabulary
 
 
@@ -124,7 +126,7 @@ def _texts(data: Mapping[str, Any], size: int) -> Vocabulary:
         raise DataError(f"tokenizer.json has token ids up to {max(texts):,} and the model has {size:,} rows of embedding",
                         hint="the tokenizer belongs to another model, or the embedding was not resized")
     if len(set(texts.values())) != len(texts):
-        twice = next(text for text in texts.values() if list(texts.values()).count(text) > 1)
+        twice = Counter(texts.values()).most_common(1)[0][0]
         raise DataError(f"tokenizer.json gives the token {shown(twice)} two ids, which llama.cpp refuses")
     known = set(texts.values())
     for token in range(size):
@@ -151,7 +153,8 @@ def _mark_unknown(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
 
 def _flags(data: Mapping[str, Any], vocabulary: Vocabulary) -> None:
     """Added tokens that also eat the white space beside them, or match whole words only: llama.cpp matches the bare text."""
-    marked = [added["content"] for added in data.get("added_tokens", []) if any(added.get(key) for key in ("lstrip", "rstrip", "single_word"))]
+    marked = [added["content"] for added in data.get("added_tokens", [])
+              if added.get("lstrip") or added.get("rstrip") or added.get("single_word")]
     if marked:
         vocabulary.notes.append(f"{len(marked)} added tokens ({shown(marked[0])}, …) also take the white space beside them, "
                                 "which llama.cpp does not: give it token ids, not text, where such tokens are used")
@@ -173,19 +176,20 @@ def _special(folder: Path, config: Mapping[str, Any], vocabulary: Vocabulary) ->
     if front and front != starts[:1] and starts and _named("bos", settings, vocabulary) not in (None, *front):
         raise DataError(f"tokenizer.json begins every text with {front}, and the configuration names {starts[0]} as the beginning of text")
     if len(front) > 1 or (back and back != ends[:1]):
-        raise DataError(f"tokenizer.json wraps every text in the tokens {front} and {back}; llama.cpp can only add one beginning and one end")
+        raise DataError(f"tokenizer.json wraps every text in the tokens {front} and {back}; llama.cpp adds one beginning and one end")
     keys = vocabulary.metadata
     keys["tokenizer.ggml.bos_token_id"] = (front or starts or ends)[0]
     keys["tokenizer.ggml.eos_token_id"] = ends[0]
     keys |= dict(zip(("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"), ends[1:], strict=False))
     if len(ends) > 3:
-        vocabulary.notes.append(f"llama.cpp keeps three end tokens; {len(ends) - 3} of the {len(ends)} in generation_config.json are left out")
+        vocabulary.notes.append(f"llama.cpp keeps three end tokens; {len(ends) - 3} of the {len(ends)} are left out")
     if pads:
         keys["tokenizer.ggml.padding_token_id"] = pads[0]
     keys |= {"tokenizer.ggml.add_bos_token": bool(front), "tokenizer.ggml.add_eos_token": bool(back)}
 
 
-def _ids(word: str, generation: Mapping[str, Any], config: Mapping[str, Any], settings: Mapping[str, Any], vocabulary: Vocabulary) -> list[int]:
+def _ids(word: str, generation: Mapping[str, Any], config: Mapping[str, Any], settings: Mapping[str, Any],
+         vocabulary: Vocabulary) -> list[int]:
     """The ids of a special token in the order in which transformers believes them: generation, model, tokenizer."""
     for where, values in (("generation_config.json", generation), ("config.json", config)):
         found = values.get(f"{word}_token_id")
@@ -210,7 +214,12 @@ def _named(word: str, settings: Mapping[str, Any], vocabulary: Vocabulary) -> in
 def _wrapping(folder: Path) -> tuple[list[int], list[int]]:
     """The tokens that the post-processor puts before and after a text."""
     tokenizer = open_tokenizer(folder)
-    bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    try:
+        bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:
+        raise DataError(f"tokenizer.json cannot read the letter a: {str(problem)[:200]}") from None
     at = next((start for start in range(len(whole) - len(bare) + 1) if whole[start:start + len(bare)] == bare), None)
     if at is None:
         raise DataError("tokenizer.json has a post-processor that changes the text's own tokens")
@@ -223,7 +232,9 @@ def open_tokenizer(folder: Path) -> Any:
 
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as problem:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # a panic of the Rust library is no Exception
         raise DataError(f"tokenizer.json cannot be opened: {str(problem)[:200]}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()

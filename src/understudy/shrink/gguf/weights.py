@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -43,7 +43,8 @@ class Weights:
     """The tensors of a checkpoint folder by name; a context manager. Raises DataError for files it cannot trust."""
 
     def __init__(self, folder: Path) -> None:
-        self._open, self._where = ExitStack(), {}  # type: tuple[ExitStack, dict[str, tuple[mmap.mmap, dict[str, Any], int]]]
+        self._open = ExitStack()
+        self._where: dict[str, tuple[BinaryIO, dict[str, Any], int]] = {}
         try:
             for file, names in _files(folder).items():
                 self._add(folder / file, names)
@@ -66,17 +67,23 @@ class Weights:
         return tuple(self._where[name][1]["shape"]) if name in self._where else None
 
     def read(self, name: str) -> np.ndarray:
-        """A tensor as a new float32 array. Raises DataError where it holds a value that is not finite."""
-        data, entry, base = self._where[name]
+        """A tensor as a float32 array. Raises DataError where it holds a value that is not finite."""
+        file, entry, base = self._where[name]
         dtype, shape = entry["dtype"], entry["shape"]
         if dtype not in _FLOATS:
             raise DataError(f"the tensor {shown(name)} is stored as {dtype}, which is not a floating-point type",
                             hint="a quantised checkpoint has to be saved in full precision first")
-        raw = np.frombuffer(data, _FLOATS[dtype], count=int(np.prod(shape)), offset=base + entry["data_offsets"][0])
-        if dtype == "BF16":
-            values = (raw.astype(np.uint32) << 16).view(np.float32)
+        # Read, not mapped: pages of a map would count as this process's memory until the whole file is in it.
+        start, stop = entry["data_offsets"]
+        file.seek(base + start)
+        data = file.read(stop - start)
+        if len(data) != stop - start:
+            raise DataError(f"the tensor {shown(name)} cannot be read: the file changed meanwhile")
+        raw = np.frombuffer(data, _FLOATS[dtype])
+        if dtype == "BF16":  # the upper half of a float32
+            values = np.left_shift(raw, 16, out=np.empty(raw.shape, np.uint32), dtype=np.uint32).view(np.float32)
         else:
-            values = raw.astype(np.float32)
+            values = raw.astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise DataError(f"the tensor {shown(name)} holds a value that is not a finite number")
         return values.reshape(shape)
@@ -84,20 +91,20 @@ class Weights:
     def _add(self, path: Path, wanted: set[str] | None) -> None:
         try:
             file = self._open.enter_context(path.open("rb"))
-            data = self._open.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            check_safetensors(cast(bytes, data), path.name)
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                check_safetensors(cast(bytes, data), path.name)
+                length = int.from_bytes(data[:8], "little")
+                header = strict_json(data[8:8 + length], path.name)
         except BundleError as problem:
             raise DataError(str(problem), hint="the file is damaged or was cut short: fetch it again") from None
         except (OSError, ValueError) as problem:
             raise DataError(f"{path} cannot be read: {problem}") from None
-        length = int.from_bytes(data[:8], "little")
-        header = strict_json(data[8:8 + length], path.name)
         header.pop("__metadata__", None)
         if wanted is not None and not wanted <= set(header):
             raise DataError(f"{_INDEX} places the tensor {shown(min(wanted - set(header)))} in {path.name}, which does not hold it")
         for name, entry in header.items():
             if wanted is None or name in wanted:
-                self._where[name] = (data, entry, 8 + length)
+                self._where[name] = (file, entry, 8 + length)
 
 
 def _files(folder: Path) -> dict[str, set[str] | None]:

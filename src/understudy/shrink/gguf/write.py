@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from ...errors import DataError, UnderstudyError, UsageError, missing_extra
 from ...models.families import Config, Tensor, find_family
-from .precision import PRECISIONS, Mix, check_precision, encode, stored_bytes
+from .precision import FORMATS, PRECISIONS, Mix, check_precision, encode, stored_bytes
 from .tokens import read_vocabulary
 from .weights import Weights, read_json
 
@@ -67,12 +68,13 @@ def write_gguf(folder: Path, out: Path, *, precision: str = "q8_0", keep_float: 
     family = find_family(config)
     settings = Config(config)
     keys = {f"{family.arch}.{key}": value for key, value in family.metadata(settings).items()}
-    vocabulary = read_vocabulary(folder, config)
     with Weights(folder) as weights:
-        plan = Plan(family.arch, {"general.name": _name(folder, vocabulary.texts), **keys, **vocabulary.metadata}, layers=settings.size("num_hidden_layers"))
+        plan = Plan(family.arch, layers=settings.size("num_hidden_layers"))
         for name, array in family.extra(settings).items():
-            plan.shapes[name], plan.values[name] = array.shape, lambda array=array: array
+            plan.shapes[name], plan.values[name] = array.shape, partial(np.asarray, array)
         _check_tensors(list(family.tensors(settings)), weights, plan)
+        vocabulary = read_vocabulary(folder, config)
+        plan.metadata = {"general.name": _name(folder, vocabulary.texts), **keys, **vocabulary.metadata}
         mix = Mix(precision, layers=plan.layers, tied="output.weight" not in plan.shapes, keep_float=keep_float)
         return write_plan(plan, out, mix, notes=(*family.notes(settings), *vocabulary.notes))
 
@@ -93,7 +95,7 @@ def _check_tensors(wanted: list[Tensor], weights: Weights, plan: Plan) -> None:
         if shape != tensor.shape:
             raise DataError(f"the tensor {tensor.source} has the shape {shape}, and config.json makes it {tensor.shape}")
         plan.shapes[tensor.target] = shape
-        plan.values[tensor.target] = lambda tensor=tensor: _values(tensor, weights)
+        plan.values[tensor.target] = partial(_values, tensor, weights)
     known = {tensor.source for tensor in wanted}
     tied = "lm_head.weight" not in known
     for name in weights.names():
@@ -114,6 +116,7 @@ def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = (), 
     """
     if out.suffix != ".gguf":
         raise UsageError(f"{out} does not end in .gguf", hint=f"write to {out.with_suffix('.gguf')}")
+    mix.check_names(plan.shapes)
     choices = {name: mix.choose(name, shape) for name, shape in plan.shapes.items()}
     metadata = plan.metadata | {"general.file_type": PRECISIONS[mix.precision][1], "general.quantization_version": 2}
     with writing(out) as part:
@@ -125,14 +128,15 @@ def write_plan(plan: Plan, out: Path, mix: Mix, *, notes: tuple[str, ...] = (), 
         finally:
             writer.close()
     fallbacks = tuple((name, choice.wanted, choice.format) for name, choice in choices.items() if choice.format != choice.wanted)
-    if fallbacks:
-        notes += (f"{len(fallbacks)} tensors have rows that are not a multiple of the block of {fallbacks[0][1]}; {fallbacks[0][2]} took its place",)
-    return GgufReport(out, plan.arch, mix.precision, out.stat().st_size, len(choices), dict(Counter(choice.format for choice in choices.values())),
+    for (asked, used), count in Counter((asked, used) for _, asked, used in fallbacks).items():
+        notes += (f"{count} tensors have rows that are not a multiple of {FORMATS[asked][0]}, the block of {asked}: {used} took its place",)
+    formats = dict(Counter(choice.format for choice in choices.values()))
+    return GgufReport(out, plan.arch, mix.precision, out.stat().st_size, len(choices), formats,
                       str(plan.metadata.get("tokenizer.ggml.pre", "")), fallbacks, notes)
 
 
 def _encoded(name: str, values: np.ndarray, format: str) -> np.ndarray:
-    if format != "f32" and np.abs(values).max(initial=0) > 65504:
+    if format != "f32" and max(values.max(initial=0), -values.min(initial=0)) > 65504:
         raise DataError(f"the tensor {name} holds a value above 65,504, which {format} cannot store", hint="write it with precision f32")
     return encode(values, format)
 
@@ -165,7 +169,8 @@ def _declare(writer: Any, shapes: Mapping[str, tuple[int, ...]], formats: Mappin
 
     for name, shape in shapes.items():
         dtype = np.dtype(np.float16 if formats[name] == "f16" else np.float32)
-        writer.add_tensor_info(name, shape, dtype, stored_bytes(formats[name], shape), raw_dtype=GGMLQuantizationType[formats[name].upper()])
+        kind = GGMLQuantizationType[formats[name].upper()]
+        writer.add_tensor_info(name, shape, dtype, stored_bytes(formats[name], shape), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
