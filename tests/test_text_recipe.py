@@ -102,6 +102,17 @@ def test_the_verbs_score_quantize_and_export(made, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+def test_prove_and_show_work_for_text_bundles(made, capsys):
+    work = made[0]
+    assert _run(["prove", str(work / "en-de"), "--data", str(work / "pairs.tsv"), "--json"], as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["entries"][0]["scores"]["bleu"]["value"] > 60 and told["rows"] == len(PAIRS)
+    assert _run(["prove", str(work / "en-de"), "--data", str(work / "pairs.tsv"), "--gate", "accuracy>=0.9"], as_json=False) == 2
+    assert "gates are for classifiers" in capsys.readouterr().err
+    assert _run(["show", str(work / "en-de"), "--verify"], as_json=False) == 0
+    assert "6 checks answered again" in capsys.readouterr().out
+
+
 def test_flags_that_mean_nothing_here_are_refused(made, capsys):
     work = made[0]
     assert _run(["predict", str(work / "en-de"), "a", "--words", "3"], as_json=False) == 2
@@ -165,6 +176,8 @@ def test_an_extractive_summariser(tmp_path, capsys):
     model = load(result.path)
     assert isinstance(model, Summariser)
     assert model.predict(rows[0]["document"]).text.startswith("We show")
+    assert _run(["show", str(tmp_path / "tldr"), "--verify"], as_json=False) == 0
+    assert "3 checks answered again" in capsys.readouterr().out
     (tmp_path / "r.md").write_text(rows[0]["document"])
     assert _run(["predict", str(tmp_path / "tldr"), "--input", str(tmp_path / "r.md"), "--sentences", "2", "--json"], as_json=True) == 0
     assert len(json.loads(capsys.readouterr().out)[0]["sentences"]) == 2

@@ -10,8 +10,8 @@ import click
 @click.command()
 @click.argument("bundle")
 @click.option("--data", required=True, metavar="FILE", help="Labelled rows that the bundle was not trained on.")
-@click.option("--text-column", metavar="NAME", help="The column with the texts.")
-@click.option("--label-column", metavar="NAME", help="The column with the labels.")
+@click.option("--text-column", metavar="NAME", help="The column with the texts, or what goes in.")
+@click.option("--label-column", metavar="NAME", help="The column with the labels, or what should come out.")
 @click.option("--encoding", metavar="NAME", help="The file's encoding; detected when not given.")
 @click.option("--on-bad-row", type=click.Choice(["fail", "skip"]), default="fail", show_default=True, help="What to do with a row that cannot be used.")
 @click.option("--gate", metavar="RULES", help="Exit 3 when this is missed, e.g. 'accuracy>=0.9,size<=5MB'.")
@@ -23,8 +23,9 @@ def command(bundle: str, data: str, text_column: str | None, label_column: str |
 
     Example: understudy prove support --data fresh-labelled.csv --gate 'accuracy>=0.9'
     """
-    from ..errors import UnderstudyError
+    from ..errors import UnderstudyError, UsageError
     from ..proof.gate import check_gate, parse_gate, raise_if_failed
+    from ..proof.receipt import Receipt
     from ..recipes.proving import prove
 
     rules = parse_gate(gate) if gate else ()
@@ -35,4 +36,7 @@ def command(bundle: str, data: str, text_column: str | None, label_column: str |
             Path(html).write_text(receipt.html(), encoding="utf-8")
         except OSError as problem:
             raise UnderstudyError(f"the page cannot be written to {html}: {problem.strerror}") from None
-    raise_if_failed(check_gate(rules, receipt))
+    if rules and isinstance(receipt, Receipt):
+        raise_if_failed(check_gate(rules, receipt))
+    elif rules:
+        raise UsageError("gates are for classifiers; a text bundle's scores are in its receipt", hint="--json prints it")

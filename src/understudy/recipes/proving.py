@@ -4,28 +4,43 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..proof.bench import Speed, measure
 from ..proof.gate import check_gate, parse_gate, raise_if_failed
 from ..proof.receipt import Entry, Receipt, build_receipt
-from ..run.answer import Understudy, load
+from ..proof.text_receipt import TextReceipt
+from ..run.answer import Understudy
+from ..run.opening import load
 from ..tasks.reading import read_examples
 from .memory import serving_memory
+
+if TYPE_CHECKING:
+    from ..run.opening import Opened
 
 _MEASURED_TEXTS = 400
 
 
-def prove(bundle: str | Path | Understudy, data: str | Path, *, text_column: str | None = None, label_column: str | None = None,
-          encoding: str | None = None, on_bad_row: str = "fail", gate: str | None = None, seed: int = 0) -> Receipt:
-    """Measures every rung alone and the cascade on the labelled file `data`.
+def prove(bundle: str | Path | Opened, data: str | Path, *, text_column: str | None = None, label_column: str | None = None,
+          encoding: str | None = None, on_bad_row: str = "fail", gate: str | None = None, seed: int = 0) -> Receipt | TextReceipt:
+    """Measures every rung alone and the cascade on the labelled file `data`; for a text bundle the columns are its source and target.
 
     Raises DataError for labels that the bundle does not know, GateError when `gate` ('accuracy>=0.9,size<=5MB') is missed.
     """
     rules = parse_gate(gate) if gate else ()
-    opened = bundle if isinstance(bundle, Understudy) else load(bundle)
+    opened = load(bundle) if isinstance(bundle, str | Path) else bundle
+    if not isinstance(opened, Understudy):
+        from .text.measuring import prove_text
+
+        if rules:
+            raise UsageError("gates are for classifiers; read a text bundle's scores from its receipt", hint="--json prints it")
+        try:
+            return prove_text(opened, data, source=text_column, target=label_column, encoding=encoding, on_bad_row=on_bad_row, seed=seed)
+        finally:
+            opened.close()
     dataset = read_examples(data, text_column=text_column, label_column=label_column, encoding=encoding, on_bad_row=on_bad_row)
     number = {label: index for index, label in enumerate(opened.labels)}
     strange = sorted({str(e.label) for e in dataset.examples} - set(number))

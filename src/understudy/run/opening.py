@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .summarising import Summariser
     from .writing import Writer
 
+    Opened = Understudy | Summariser | Writer
+
 
 def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True) -> Understudy | Summariser | Writer:
     """Opens a bundle: an Understudy where its task is to classify, a Summariser where it chooses sentences, else a Writer.

@@ -31,7 +31,19 @@ class Summariser:
         """The summary of one document or of each of many, within a budget of words, sentences or a share of the words."""
         if isinstance(texts, str):
             return self.predict([texts], words=words, sentences=sentences, share=share)[0]
+        model = self._opened()
+        return [model.summarise(text, words=words, sentences=sentences, share=share) for text in texts]
+
+    def close(self) -> None:
+        """Nothing is held: a Summariser has no process of its own."""
+
+    @property
+    def usual_length(self) -> int:
+        """Sentences in a summary where no length is given: as many as the summaries it learned from have."""
+        return self._opened().config.sentences
+
+    def _opened(self) -> ExtractModel:
         if self._model is None:
             rung = self.manifest.rungs[-1]
             self._model = require_summariser(open_rung(self.bundle, rung, self._threads), rung.name)
-        return [self._model.summarise(text, words=words, sentences=sentences, share=share) for text in texts]
+        return self._model

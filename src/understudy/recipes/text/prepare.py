@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, UsageError
-from ...tasks.reading.pairs import Pair, PairSet, read_pairs, share_of
+from ...tasks.reading.pairs import Pair, PairSet, grouped, read_pairs, share_of
+from ...tasks.reading.plain_text import blocks, read_text
 from ...tasks.reading.turns import Conversation, read_conversations
 from .config import TASKS, TextConfig
-
-_BLOCK = 4000
-"""Characters of plain text that stay together in one split."""
-_MOST = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -110,65 +107,23 @@ def _folded(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def grouped(pairs: Sequence[Pair]) -> list[Pair]:
-    """One pair per source, with every target of that source as a reference."""
-    found: dict[str, list[str]] = {}
-    for pair in pairs:
-        found.setdefault(pair.source, []).extend(pair.references)
-    return [Pair(source, targets[0], 0, tuple(dict.fromkeys(targets[1:]))) for source, targets in found.items()]
-
-
 def _plain(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
     train: list[Pair] = []
     test: list[Pair] = []
     digest, size = sha256(), 0
     for path in data:
-        text, raw = _text_of(path, config.encoding)
-        digest.update(raw)
+        text = read_text(path, config.encoding)
+        digest.update(text.encode("utf-8", "surrogatepass"))
         size += len(text)
-        blocks = list(_blocks(text))
+        pieces = blocks(text)
         # The end of each file is the test: neighbouring blocks share names and phrases, so that blocks drawn here and there would flatter.
-        kept = max(1, round(len(blocks) * config.test_share)) if len(blocks) > 1 else 0
-        train += [Pair("", block) for block in blocks[: len(blocks) - kept]]
-        test += [Pair("", block) for block in blocks[len(blocks) - kept:]]
+        kept = max(1, round(len(pieces) * config.test_share)) if len(pieces) > 1 else 0
+        train += [Pair("", block) for block in pieces[: len(pieces) - kept]]
+        test += [Pair("", block) for block in pieces[len(pieces) - kept:]]
     if config.test:
-        train, test = train + test, [Pair("", block) for block in _blocks(_text_of(config.test, config.encoding)[0])]
+        train, test = train + test, [Pair("", block) for block in blocks(read_text(config.test, config.encoding))]
     if not train or not test:
         raise DataError(f"{data[0]}: {size:,} characters are too few to train and test a language model on", hint="bring some 10,000 at least")
     lines = [f"{len(data):,} files, {size:,} characters; {len(train):,} blocks to train on, {len(test):,} to test on"]
     return PreparedText(train, test, lines, {"data": {"file": Path(data[0]).name, "files": len(data), "sha256": digest.hexdigest(),
                                                       "characters": size, "train": len(train), "test": len(test)}})
-
-
-def _text_of(path: str | Path, encoding: str | None) -> tuple[str, bytes]:
-    try:
-        raw = Path(path).read_bytes()
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    if len(raw) > _MOST:
-        raise DataError(f"{path} has {len(raw):,} bytes; plain text is read whole, up to {_MOST:,}", hint="split it")
-    if not raw.strip():
-        raise DataError(f"{path} is empty")
-    if b"\0" in raw[:100_000] and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is not text: it holds NUL bytes")
-    if encoding is None:
-        encoding = "utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        return raw.decode(encoding), raw
-    except (UnicodeDecodeError, LookupError) as problem:
-        raise DataError(f"{path} is not {encoding}: {problem}", hint="name its encoding: --encoding windows-1252") from None
-
-
-def _blocks(text: str) -> list[str]:
-    """Stretches of some 4,000 characters that end at a blank line where there is one."""
-    found, at = [], 0
-    while at < len(text):
-        end = at + _BLOCK
-        if end < len(text):
-            border = max(text.rfind("\n\n", at + _BLOCK // 2, end), text.rfind("\n", at + _BLOCK * 3 // 4, end))
-            end = border + 1 if border > 0 else end
-        block = text[at:end].strip("\n")
-        if block.strip():
-            found.append(block)
-        at = end
-    return found

@@ -126,3 +126,11 @@ def share_of(text: str, salt: str = "") -> float:
     """A number in [0, 1) that depends on the text alone: rows with one source stay in one split, whatever the order."""
     digest = blake2b(f"{salt}\0{' '.join(text.lower().split())}".encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def grouped(pairs: Sequence[Pair]) -> list[Pair]:
+    """One pair per source, with every target of that source as a reference."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        found.setdefault(pair.source, []).extend(pair.references)
+    return [Pair(source, targets[0], 0, tuple(dict.fromkeys(targets[1:]))) for source, targets in found.items()]
