@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.models.decoder import Decoder, DecoderShape, save_hub
-from understudy.models.pieces import BOS, EOS, PAD, SPECIALS, encode, learn_pieces, special_id
-from understudy.recipes.text.fit import encoded
+from understudy.models.pieces import BOS, EOS, PAD, SEP, SPECIALS, encode, learn_pieces, special_id
+from understudy.recipes.text.fit import Marks
+from understudy.recipes.text.fit import encoded as encoded_with
 from understudy.tasks.reading.pairs import Pair
 from understudy.teach.language import LanguageConfig, evaluate, loss_of, train_language
 from understudy.teach.sequences import cut, epoch, sequences_of
@@ -24,6 +25,11 @@ TEXTS = ["the red door opens at nine", "the blue door opens at ten", "nobody ope
 @pytest.fixture(scope="module")
 def tokenizer():
     return learn_pieces(TEXTS, 290)
+
+
+def encoded(pairs, tokenizer, context):
+    marks = Marks(special_id(tokenizer, BOS), special_id(tokenizer, SEP), special_id(tokenizer, EOS), {})
+    return encoded_with(pairs, lambda texts: encode(tokenizer, texts), marks, context)
 
 
 def small(seed: int = 0) -> Decoder:

@@ -42,6 +42,9 @@ def _dials(function: Callable) -> Callable:
         helps = list(dict.fromkeys(dial.metadata["help"] for dial in dials))
         text = helps[0] if len(helps) == 1 else f"{helps[0]} Text tasks: {helps[1]}"
         shown = {str(dial.default) for dial in dials if dial.default is not None}
+        if isinstance(dials[0].default, bool):
+            function = click.option(f"--{name.replace('_', '-')}", name, is_flag=True, default=None, help=text + only)(function)
+            continue
         function = click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, metavar=told["metavar"], help=text + only,
                                 show_default=shown.pop() if len(shown) == 1 else False)(function)
     return function

@@ -103,6 +103,11 @@ class Decoder(nn.Module):
                 deep = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * shape.layers) ** 0.5 if deep else 0.02)
 
+    @property
+    def context(self) -> int:
+        """The longest sequence in tokens."""
+        return self.shape.context
+
     def forward(self, ids: torch.Tensor, segments: torch.Tensor | None = None) -> torch.Tensor:
         """Hidden states of ids (batch, tokens). `segments` (batch, tokens) int keeps packed documents apart: a token sees the
         earlier tokens of its own segment only, and positions start at 0 in each. None: every row is one document."""

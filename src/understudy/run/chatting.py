@@ -47,6 +47,12 @@ class Chat:
             yield piece.text
         self.messages = [*asked, {"role": "assistant", "content": answer}]
 
+    def once(self, text: str, sampling: Sampling) -> str | None:
+        """The answer to one turn, apart from this conversation; None where it was cut at its longest. Threads may share a Chat for this."""
+        asked = [*([{"role": "system", "content": self._system}] if self._system else []), {"role": "user", "content": text}]
+        said = self._engine.complete(self._ids(asked), sampling)
+        return None if said.finish == "length" else said.text.strip()
+
     def close(self) -> None:
         """Ends the model's process."""
         self._engine.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..models.based import Based
 from ..models.decoder import Decoder
 from .sequences import Batch, Sequences, epoch
 
+Model = Decoder | Based
 _ROWS = 8192
 """Hidden states scored against the vocabulary at once: bounds the memory of the logits."""
 
@@ -34,6 +36,9 @@ class LanguageConfig:
     tokens: int = 4096
     """Tokens in a batch."""
     rate: float = 4e-3
+    """Of the matrices inside the layers."""
+    muon: bool = True
+    """Whether those are trained by Muon; adapters are trained by AdamW, whose steps suit low ranks."""
     embedding_rate: float = 4e-3
     decay: float = 0.05
     warm_up: float = 0.02
@@ -65,21 +70,21 @@ class _State:
     elapsed: float = 0.0
 
 
-def train_language(model: Decoder, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
+def train_language(model: Model, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
                    key: str = "", stop: Callable[[], bool] = lambda: False,
                    progress: Callable[[Progress], None] = lambda now: None) -> Progress:
     """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses."""
     optimisers = _optimisers(model, config)
     now = _restore(state, key, model, optimisers) or _State()
     model.dropout = config.dropout
-    total = max(1, round(config.epochs * _batches(sequences, config, model.shape.context, seed)))
+    total = max(1, round(config.epochs * _batches(sequences, config, model, seed)))
     began, before, saved = monotonic(), now.elapsed, monotonic()
     window: deque[tuple[float, int, float]] = deque(maxlen=50)
     last = Progress(0.0, now.step, float("nan"), 0.0, 0.0)
     model.train()
     done = now.step >= total
     while not done:
-        for place, batch in enumerate(epoch(sequences, config.tokens, model.shape.context, np.random.default_rng([seed, now.epoch]))):
+        for place, batch in enumerate(_epoch(sequences, config.tokens, model, [seed, now.epoch])):
             if place < now.position:
                 continue
             now.elapsed = before + monotonic() - began
@@ -108,7 +113,7 @@ def train_language(model: Decoder, sequences: Sequences, config: LanguageConfig,
     return last
 
 
-def loss_of(model: Decoder, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
+def loss_of(model: Model, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
     """Mean cross-entropy in nats over the wanted tokens."""
     h = model(batch.ids, batch.segments)
     h = h.reshape(-1, h.shape[-1])[batch.at]
@@ -117,25 +122,37 @@ def loss_of(model: Decoder, batch: Batch, smoothing: float = 0.0) -> torch.Tenso
     return torch.stack(parts).sum() / len(batch.next)
 
 
-def evaluate(model: Decoder, sequences: Sequences, tokens: int = 8192) -> float:
+def evaluate(model: Model, sequences: Sequences, tokens: int = 8192) -> float:
     """Mean nats per wanted token, without training."""
     total, count = 0.0, 0
     with torch.inference_mode():
-        for batch in epoch(sequences, tokens, model.shape.context, np.random.default_rng(0)):
+        for batch in _epoch(sequences, tokens, model, [0]):
             total += float(loss_of(model, batch)) * len(batch.next)
             count += len(batch.next)
     return total / max(1, count)
 
 
-def _optimisers(model: Decoder, config: LanguageConfig) -> list[torch.optim.Optimizer]:
+def _optimisers(model: Model, config: LanguageConfig) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name and p.requires_grad]
     others = [p for name, p in model.named_parameters() if (p.ndim != 2 or "embed" in name) and p.requires_grad]
-    return [torch.optim.Muon(matrices, lr=config.rate, weight_decay=config.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=config.embedding_rate, weight_decay=0.0, betas=(0.9, 0.98))]
+    made: list[torch.optim.Optimizer] = []
+    if matrices:
+        made.append(torch.optim.Muon(matrices, lr=config.rate, weight_decay=config.decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+                    if config.muon else torch.optim.AdamW(matrices, lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)))
+    if others:
+        made.append(torch.optim.AdamW(others, lr=config.embedding_rate, weight_decay=0.0, betas=(0.9, 0.98)))
+    for optimiser in made:
+        for group in optimiser.param_groups:
+            group["highest"] = group["lr"]
+    return made
 
 
-def _batches(sequences: Sequences, config: LanguageConfig, context: int, seed: int) -> int:
-    return sum(1 for _ in epoch(sequences, config.tokens, context, np.random.default_rng([seed, 0])))
+def _epoch(sequences: Sequences, tokens: int, model: Model, seed: list[int]) -> Iterator[Batch]:
+    return epoch(sequences, tokens, model.context, np.random.default_rng(seed), pack=isinstance(model, Decoder))
+
+
+def _batches(sequences: Sequences, config: LanguageConfig, model: Model, seed: int) -> int:
+    return sum(1 for _ in _epoch(sequences, config.tokens, model, [seed, 0]))
 
 
 def _share(now: _State, total: int, config: LanguageConfig) -> float:
@@ -143,11 +160,11 @@ def _share(now: _State, total: int, config: LanguageConfig) -> float:
     return max(now.step / total, by_time)
 
 
-def _step(model: Decoder, batch: Batch, optimisers: list[torch.optim.Optimizer], config: LanguageConfig, share: float) -> float:
+def _step(model: Model, batch: Batch, optimisers: list[torch.optim.Optimizer], config: LanguageConfig, share: float) -> float:
     factor = min(1.0, (share + 1e-4) / config.warm_up, (1 - share) / config.cool_down)
-    for optimiser, rate in zip(optimisers, (config.rate, config.embedding_rate), strict=True):
+    for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = rate * factor
+            group["lr"] = group["highest"] * factor
         optimiser.zero_grad(set_to_none=True)
     loss = loss_of(model, batch, config.smoothing)
     loss.backward()
@@ -163,10 +180,10 @@ def _report(now: _State, share: float, window: deque[tuple[float, int, float]]) 
     return Progress(share, now.step, float(np.mean([loss for loss, _, _ in window])), speed, now.elapsed * (1 - share) / max(share, 1e-6))
 
 
-def _save(path: Path, key: str, model: Decoder, optimisers: list[torch.optim.Optimizer], now: _State) -> None:
+def _save(path: Path, key: str, model: Model, optimisers: list[torch.optim.Optimizer], now: _State) -> None:
     from safetensors.torch import save_file
 
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"model/{name}": parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
     for number, optimiser in enumerate(optimisers):
         for index, kept in optimiser.state_dict()["state"].items():
             tensors.update({f"{number}/{index}/{name}": torch.as_tensor(value) for name, value in kept.items() if value is not None})
@@ -179,7 +196,7 @@ def _save(path: Path, key: str, model: Decoder, optimisers: list[torch.optim.Opt
         half.unlink(missing_ok=True)
 
 
-def _restore(path: Path | None, key: str, model: Decoder, optimisers: list[torch.optim.Optimizer]) -> _State | None:
+def _restore(path: Path | None, key: str, model: Model, optimisers: list[torch.optim.Optimizer]) -> _State | None:
     """The saved state, or None where there is none of this run: a broken file costs time, not the run."""
     from safetensors import safe_open
 
@@ -191,7 +208,8 @@ def _restore(path: Path | None, key: str, model: Decoder, optimisers: list[torch
             if told["key"] != key:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        model.load_state_dict({name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")})
+        model.load_state_dict({name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")},
+                              strict=False)
         for number, optimiser in enumerate(optimisers):
             state: dict[int, dict[str, torch.Tensor]] = {}
             for name, tensor in tensors.items():

@@ -73,16 +73,16 @@ def cut(sequences: Sequences, context: int) -> Sequences:
     return Sequences(np.concatenate(ids), np.concatenate(wanted), np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def epoch(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator) -> Iterator[Batch]:
+def epoch(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator, *, pack: bool = True) -> Iterator[Batch]:
     """Every sequence once, in batches of about `tokens` tokens and in random order.
 
     Short sequences are grouped by length, one to a row, because causal attention without a mask over rows of one length is
-    several times cheaper than a masked square; where lengths differ too much for that they are packed side by side.
+    several times cheaper than a masked square; where most are long enough for that they are packed side by side, if `pack`.
     """
     lengths = sequences.lengths
     if not len(lengths):
         return
-    packed = float(np.quantile(lengths, 0.9)) * 2 > context
+    packed = pack and float(np.quantile(lengths, 0.9)) * 2 > context
     rows = _packed(lengths, context, rng) if packed else _by_length(lengths, rng)
     groups = _grouped(rows, [int(lengths[row].sum()) if packed else int(lengths[row].max()) for row in rows], tokens, packed)
     for index in rng.permutation(len(groups)):

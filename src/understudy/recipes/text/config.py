@@ -44,6 +44,12 @@ class TextConfig:
                        choices=("extractive", "abstractive"))
     encoder: str = dial("auto", "Extractive: whether an encoder reads the sentences too; auto keeps it where it helps on unseen documents.",
                         choices=("auto", "no", "yes"))
+    base: str | None = dial(None, "A decoder to start from (Hugging Face folder or hub id) instead of from scratch; low-rank adapters are trained.",
+                            metavar="MODEL")
+    full: bool = dial(False, "With --base: train every weight instead of adapters.")
+    teacher: str | None = dial(None, "A bundle for the same task, or a model that chats, whose answers are learned beside the data's.", metavar="MODEL")
+    instruction: str | None = dial(None, "What a teacher that chats is told before each text.", metavar="TEXT")
+    unlabelled: str | None = dial(None, "Texts without an answer; only the teacher answers them.", metavar="FILE")
     source: str | None = dial(None, "The column that goes in (or its language); found by name when not given.", metavar="NAME")
     target: str | None = dial(None, "The column that comes out (or its language); found by name when not given.", metavar="NAME")
     test: str | None = dial(None, "A file of pairs that nothing is tuned on; otherwise a stable share of the data is kept back.", metavar="FILE")

@@ -12,16 +12,13 @@ from typing import Any
 from ..._version import __version__
 from ...bundle import Manifest, Rung, open_bundle, write_bundle
 from ...bundle.text_card import text_card
-from ...models.decoder import save_hub
-from ...models.pieces import BOS, EOS, PAD, SEP, special_id
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.generate.sampling import Sampling
 from ...run.writing import MODEL, SPEC, Prompt, Writer, spec_json
 from ...shrink.gguf.write import write_gguf
 from ...tasks.reading.pairs import Pair
-from ...tasks.reading.turns import ROLES, Conversation
+from ...tasks.reading.turns import Conversation
 from ..events import Event, Listener
-from .config import TextConfig
 from .fit import Fitted
 from .measuring import measured_writer
 
@@ -40,19 +37,19 @@ class Staged:
     manifest: Manifest
 
 
-def stage(fitted: Fitted, task: str, config: TextConfig, provenance: dict[str, Any], name: str, scratch: Path, precision: str,
+def stage(fitted: Fitted, task: str, provenance: dict[str, Any], name: str, scratch: Path, precision: str,
           answer_tokens: int) -> Staged:
     """The model at `precision` as bundle files. `answer_tokens` bounds an answer unless the caller says otherwise."""
-    ids = {mark: special_id(fitted.tokenizer, mark) for mark in (BOS, EOS, PAD, SEP)}
     folder, packed = scratch / "hub", scratch / f"{precision}.gguf"
-    save_hub(fitted.model, fitted.tokenizer.to_str(), folder, bos=ids[BOS], eos=ids[EOS], pad=ids[PAD])
+    if not folder.exists():
+        fitted.save(folder)
     write_gguf(folder, packed, precision=precision)
+    marks = fitted.marks
     form = {"lm": "text", "chat": "chat"}.get(task, "pair")
-    roles = {role: special_id(fitted.tokenizer, f"<|{role}|>") for role in ROLES} if form == "chat" else {}
-    prompt = Prompt(form, ids[BOS], ids[SEP] if form == "pair" else None, ids[EOS], roles, answer_tokens)
+    prompt = Prompt(form, marks.begin, marks.mark if form == "pair" else None, marks.end, marks.roles, answer_tokens)
     spec = json.dumps(spec_json(prompt), indent=1, sort_keys=True) + "\n"
-    rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=fitted.model.shape.parameters, precision=precision, mix={RUNG: 1.0},
-                max_tokens=config.context)
+    rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=fitted.parameters, precision=precision, mix={RUNG: 1.0},
+                max_tokens=fitted.context)
     manifest = Manifest(name=name, version=__version__, labels=(), rungs=(rung,), task=task, provenance=provenance)
     return Staged({f"{RUNG}/{MODEL}": packed.read_bytes(), f"{RUNG}/{SPEC}": spec.encode()}, manifest)
 

@@ -6,15 +6,18 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ...errors import DataError
+from ...errors import DataError, TeacherError, UsageError
 from ...home import cache_dir
-from ...models.decoder import Decoder
-from ...models.pieces import BOS, EOS, SEP, encode, learn_pieces, special_id
+from ...models.based import Based
+from ...models.checkpoint import find_checkpoint, fingerprint
+from ...models.decoder import Decoder, save_hub
+from ...models.pieces import BOS, EOS, PAD, SEP, encode, learn_pieces, special_id
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import ROLES, Conversation
 from ...teach.language import LanguageConfig, Progress, evaluate, train_language
@@ -27,74 +30,156 @@ if TYPE_CHECKING:
 
 TURNS = tuple(f"<|{role}|>" for role in ROLES)
 _HELD = 400
+_ADAPTER_RATE = 1e-3
+_FULL_RATE = 5e-5
 _SAMPLE = 30_000_000
 """Characters that the pieces are learned from."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A trained decoder and its tokenizer; `nats` is the held-out loss per predicted token, `tokens` what it was trained on."""
+class Marks:
+    """The token ids that a prompt is made with: before everything, between the source and the answer, after the answer, by role."""
 
-    model: Decoder
-    tokenizer: Tokenizer
+    begin: int | None
+    mark: int | None
+    end: int
+    roles: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained decoder: `save(folder)` writes it as a Hugging Face checkpoint, `encode` splits texts as it does.
+
+    `nats` is the held-out loss per predicted token, `tokens` what it was trained on.
+    """
+
+    save: Callable[[Path], None]
+    encode: Callable[[Sequence[str]], list[list[int]]]
+    marks: Marks
+    parameters: int
+    context: int
     nats: float
     tokens: int
     steps: int
-    notes: tuple[str, ...]
 
 
 def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool],
         loop: LanguageConfig | None = None) -> Fitted:
     """Trains a decoder on pairs (an empty source: plain text) or on conversations. Interrupted runs go on where they were."""
+    if config.base:
+        return _from_base(train, config, seconds, listen, stop)
     size = SIZES[config.size]
     talking = isinstance(train[0], Conversation)
     tokenizer = learn_pieces(_sample(train), config.pieces or size.pieces, TURNS if talking else ())
-    sequences = encoded(train, tokenizer, config.context)
+    marks = Marks(special_id(tokenizer, BOS), special_id(tokenizer, SEP), special_id(tokenizer, EOS),
+                  {role: special_id(tokenizer, f"<|{role}|>") for role in ROLES} if talking else {})
+
+    def split(texts: Sequence[str]) -> list[list[int]]:
+        return encode(tokenizer, texts)
+
+    torch.manual_seed(config.seed)
+    model = Decoder(size.shape(tokenizer.get_vocab_size(), config.context))
+    pad = special_id(tokenizer, PAD)
+    loop = loop or LanguageConfig(epochs=config.epochs, seconds=seconds)
+    listen(Event("write", f"{tokenizer.get_vocab_size():,} pieces, {model.shape.parameters:,} parameters"))
+    nats, tokens, steps = _run(model, encoded(train, split, marks, config.context), loop, config, listen, stop, str(asdict(model.shape)))
+    return Fitted(lambda folder: save_hub(model, tokenizer.to_str(), folder, bos=special_id(tokenizer, BOS), eos=special_id(tokenizer, EOS), pad=pad),
+                  split, marks, model.shape.parameters, config.context, nats, tokens, steps)
+
+
+def _from_base(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool]) -> Fitted:
+    """The same for a checkpoint: adapters on its layers, or all its weights, and a line break between source and answer."""
+    if isinstance(train[0], Conversation):
+        raise UsageError("chat cannot be trained on a base yet", hint="--task generate with prompt and answer columns, or chat from scratch")
+    folder = find_checkpoint(str(config.base))
+    tokenizer = base_tokenizer(folder)
+    torch.manual_seed(config.seed)
+    model = Based(folder, full=config.full)
+    begin, end = end_marks(folder)
+    marks = Marks(begin, tokenizer.encode("\n", add_special_tokens=False).ids[-1], end, {})
+
+    def split(texts: Sequence[str]) -> list[list[int]]:
+        return [one.ids for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    context = min(config.context, model.context)
+    rate = _FULL_RATE if config.full else _ADAPTER_RATE
+    loop = LanguageConfig(epochs=config.epochs, seconds=seconds, rate=rate, embedding_rate=rate, muon=False, tokens=2048, warm_up=0.05)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in model.parameters()) - (0 if config.full else learned)
+    listen(Event("write", f"{config.base}: {whole:,} parameters, {learned:,} of them learn" if config.full else f"{config.base}: {whole:,} parameters and {learned:,} in adapters"))
+    nats, tokens, steps = _run(model, encoded(train, split, marks, context), loop, config, listen, stop, fingerprint(folder) + str(config.full))
+    return Fitted(model.save, split, marks, whole, context, nats, tokens, steps)
+
+
+def _run(model: Decoder | Based, sequences: Sequences, loop: LanguageConfig, config: TextConfig, listen: Listener, stop: Callable[[], bool],
+         what: str) -> tuple[float, int, int]:
+    """Trains; (held-out nats, training tokens, steps)."""
     if not len(sequences):
         raise DataError("no row is short enough for the context", hint=f"raise --context above {config.context}")
     rng = np.random.default_rng([config.seed, 7])
     held_rows = rng.permutation(len(sequences))[: min(_HELD, len(sequences) // 20)]
     held, rest = subset(sequences, held_rows), subset(sequences, np.setdiff1d(np.arange(len(sequences)), held_rows))
-    torch.manual_seed(config.seed)
-    model = Decoder(size.shape(tokenizer.get_vocab_size(), config.context))
-    listen(Event("write", f"{tokenizer.get_vocab_size():,} pieces, {len(rest.ids):,} tokens, {model.shape.parameters:,} parameters"))
-    loop = loop or LanguageConfig(epochs=config.epochs, seconds=seconds)
-    key = _key(rest, model, loop, config.seed)
+    listen(Event("write", f"{len(rest.ids):,} tokens to learn from"))
+    key = _key(rest, what, loop, config.seed)
     last = train_language(model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.safetensors", key=key, stop=stop,
                           progress=lambda now: listen(Event("write", _line(now), now.share)))
     nats = evaluate(model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
-    return Fitted(model, tokenizer, nats, len(rest.ids), last.step, ())
+    return nats, len(rest.ids), last.step
 
 
-def encoded(rows: Sequence[Pair | Conversation], tokenizer: Tokenizer, context: int) -> Sequences:
-    """Begin, source, answer mark | target, end. Plain text has no source and no mark; long text is cut, long pairs are left out.
+def base_tokenizer(folder: Path) -> Tokenizer:
+    """A checkpoint's own tokenizer; names of its specials in a text are text."""
+    from tokenizers import Tokenizer as Opened
+
+    try:
+        tokenizer = Opened.from_file(str(folder / "tokenizer.json"))
+    except Exception as problem:
+        raise TeacherError(f"{folder}/tokenizer.json cannot be opened: {problem}") from None
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def end_marks(folder: Path) -> tuple[int | None, int]:
+    """(the id that begins a text or None, the id that ends one) of a checkpoint."""
+    told = json.loads((folder / "config.json").read_bytes())
+    ends = told.get("eos_token_id")
+    end = ends[0] if isinstance(ends, list) and ends else ends
+    if isinstance(end, bool) or not isinstance(end, int):
+        raise TeacherError(f"{folder}/config.json names no eos_token_id, so the model could never end an answer")
+    begin = told.get("bos_token_id")
+    return (begin if isinstance(begin, int) and not isinstance(begin, bool) else None), end
+
+
+def encoded(rows: Sequence[Pair | Conversation], split: Callable[[Sequence[str]], list[list[int]]], marks: Marks, context: int) -> Sequences:
+    """Begin, source, mark | target, end. Plain text has no source and no mark; long text is cut, long pairs are left out.
 
     Of a conversation the assistant's turns are learned; of one that is too long, its beginning.
     """
     talks = [row for row in rows if isinstance(row, Conversation)]
     if talks:
-        return sequences_of([one for talk in talks if (one := _turns(talk, tokenizer, context))])
+        return sequences_of([one for talk in talks if (one := _turns(talk, split, marks, context))])
     pairs = [row for row in rows if isinstance(row, Pair)]
-    begin, end, mark = (special_id(tokenizer, name) for name in (BOS, EOS, SEP))
-    sources = encode(tokenizer, [pair.source for pair in pairs])
-    targets = encode(tokenizer, [pair.target for pair in pairs])
-    parts = [[([begin, *source, mark] if source else [begin], False), ([*target, end], True)]
+    begin = [marks.begin] if marks.begin is not None else []
+    mark = [marks.mark] if marks.mark is not None else []
+    sources, targets = split([pair.source for pair in pairs]), split([pair.target for pair in pairs])
+    parts = [[([*begin, *source, *mark] if source else begin, False), ([*target, marks.end], True)]
              for source, target in zip(sources, targets, strict=True)]
     if any(sources):
         return sequences_of([one for one in parts if sum(len(stretch) for stretch, _ in one) <= context])
     return cut(sequences_of(parts), context)
 
 
-def _turns(talk: Conversation, tokenizer: Tokenizer, context: int) -> list[tuple[list[int], bool]]:
-    end = special_id(tokenizer, EOS)
-    made: list[tuple[list[int], bool]] = [([special_id(tokenizer, BOS)], False)]
+def _turns(talk: Conversation, split: Callable[[Sequence[str]], list[list[int]]], marks: Marks, context: int) -> list[tuple[list[int], bool]]:
+    made: list[tuple[list[int], bool]] = [([marks.begin] if marks.begin is not None else [], False)]
     room = context - 1
-    for (role, _), ids in zip(talk.turns, encode(tokenizer, [text for _, text in talk.turns]), strict=True):
+    for (role, _), ids in zip(talk.turns, split([text for _, text in talk.turns]), strict=True):
         room -= len(ids) + 2
         if room < 0:
             break
-        made += [([special_id(tokenizer, f"<|{role}|>")], False), ([*ids, end], role == "assistant")]
+        made += [([marks.roles[role]], False), ([*ids, marks.end], role == "assistant")]
     return made if any(wanted for _, wanted in made) else []
 
 
@@ -117,8 +202,8 @@ def _sample(rows: Sequence[Pair | Conversation]) -> Iterator[str]:
             return
 
 
-def _key(sequences: Sequences, model: Decoder, loop: LanguageConfig, seed: int) -> str:
-    told = json.dumps([asdict(model.shape), asdict(loop), seed], sort_keys=True).encode()
+def _key(sequences: Sequences, what: str, loop: LanguageConfig, seed: int) -> str:
+    told = json.dumps([what, asdict(loop), seed], sort_keys=True).encode()
     return hashlib.sha256(told + sequences.ids.tobytes() + sequences.starts.tobytes()).hexdigest()
 
 

@@ -10,7 +10,9 @@ from time import monotonic
 from typing import Any
 
 from ...bundle import Manifest, check_target
+from ...errors import UsageError
 from ...proof.text_receipt import TextReceipt
+from ...tasks.reading import read_examples
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
 from ..config import with_dials
@@ -21,6 +23,7 @@ from .extract import summariser
 from .finish import prove_and_write, stage
 from .fit import Fitted, fit
 from .prepare import PreparedText, prepare
+from .teaching import taught
 
 _SHARE = 0.95
 """Share of the time budget that training itself may take; the rest is for packing and proving."""
@@ -59,15 +62,26 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
             return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
+        if config.teacher:
+            rows += _taught(prepared, task, config, listen, stop)
         fitted = fit(rows, config, seconds, listen, stop)
         trained = monotonic() - started
         provenance = _provenance(prepared, config)
         longest = _longest(rows, fitted)
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
-            staged = [stage(fitted, task, config, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
+            staged = [stage(fitted, task, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
             manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], [*prepared.test, *prepared.test_turns], trained, fitted,
                                                 Path(scratch), config.seed, listen)
     return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
+
+
+def _taught(prepared: PreparedText, task: str, config: TextConfig, listen: Listener, stop) -> list[Pair]:
+    if task in ("lm", "chat"):
+        raise UsageError(f"a teacher's answers are learned as pairs, and {task} has none", hint="--task generate with a column of prompts")
+    extra = [e.text for e in read_examples(config.unlabelled, encoding=config.encoding, need_label=False).examples] if config.unlabelled else []
+    asked = {pair.source for pair in prepared.test}
+    return taught(prepared.train, [text for text in extra if text not in asked], str(config.teacher), task, config.instruction, config.context // 2,
+                  listen, stop)
 
 
 def _provenance(prepared: PreparedText, config: TextConfig) -> dict[str, Any]:
@@ -77,9 +91,7 @@ def _provenance(prepared: PreparedText, config: TextConfig) -> dict[str, Any]:
 
 def _longest(rows: Sequence[Pair | Conversation], fitted: Fitted) -> int:
     """Tokens that an answer may have: twice the longest of a sample of the training answers, 64 at least."""
-    from ...models.pieces import encode
-
     some = rows[:: max(1, len(rows) // 2000)]
     sample = [row.target if isinstance(row, Pair) else row.before_last_answer()[1] for row in some]
-    most = max(len(ids) for ids in encode(fitted.tokenizer, sample))
-    return int(min(fitted.model.shape.context, max(64, 2 * most)))
+    most = max(len(ids) for ids in fitted.encode(sample))
+    return int(min(fitted.context, max(64, 2 * most)))

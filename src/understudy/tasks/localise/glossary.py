@@ -14,6 +14,7 @@ from ...errors import DataError
 from .placeholders import find
 from .textfile import decode, read_bytes
 
+_LONGEST = 131_072
 MAX_TERMS = 100_000
 _TERM = {"term", "source", "en", "english"}
 _TRANSLATION = {"translation", "target"}
@@ -68,6 +69,9 @@ class Glossary:
             for number, cells in enumerate(reader):
                 header = _header(cells) if not number else None
                 columns = header or columns
+                # csv has a limit of its own, but one for the whole process, which other readers raise.
+                if any(len(cell) > _LONGEST for cell in cells):
+                    raise csv.Error(f"field larger than {_LONGEST:,} characters")
                 if header is None and any(cell.strip() for cell in cells):
                     rows.append(_row(cells, columns, name, reader.line_num))
                 if len(rows) > MAX_TERMS:
