@@ -157,6 +157,27 @@ def test_an_interrupt_keeps_the_best_so_far(work, config, tmp_path):
     assert [rung.name for rung in result.manifest.rungs] == ["ngram"] and verify(result.path) == []
 
 
+def test_an_interrupt_before_the_first_model_leaves_nothing_and_one_within_a_model_drops_it(work, config, tmp_path):
+    import os
+    import signal
+
+    def interrupt_at(stage: str):
+        pressed = []
+
+        def listen(event: Event) -> None:
+            if event.stage == stage and event.done is not None and not pressed:
+                pressed.append(True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return listen
+
+    with pytest.raises(KeyboardInterrupt):
+        train(work / "train.csv", out=tmp_path / "none", config=config, listen=interrupt_at("ngram"))
+    assert not (tmp_path / "none").exists()
+    result = train(work / "train.csv", out=tmp_path / "some", config=config, listen=interrupt_at("tiny"))
+    assert "tiny" not in [rung.name for rung in result.manifest.rungs] and verify(result.path) == []
+
+
 def test_what_cannot_be_trained_on_says_why(work, config, tmp_path):
     write_csv(tmp_path / "one.csv", [("a text", "only"), ("another", "only")])
     with pytest.raises(DataError, match="label"):

@@ -96,12 +96,20 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
     ladder = LADDERS[config.size]
     left = config.max_size
     for place, name in enumerate(ladder):
+        if not students and ground.stop():
+            raise _nothing_yet(ground)
         if students and (ground.stop() or (deadline and monotonic() > deadline)):
             ground.say(name, "left out: " + ("interrupted" if ground.stop() else "the time budget is used up"))
             continue
         room = left if left is None or place or len(ladder) == 1 else int(left * _NGRAM_SHARE)
         ground.seconds = (deadline - monotonic()) / (len(ladder) - place) if deadline else None
         student = import_module(f".students.{name}", __package__).build(ground, room)
+        if ground.stop():
+            # Half trained: what was measured on the held rows need not hold for the final weights.
+            if not students:
+                raise _nothing_yet(ground)
+            ground.say(name, "left out: interrupted")
+            continue
         if student is None:
             ground.say(name, "left out: " + ("it does not fit the size" if room is not None and ground.teacher else "it needs a teacher of the BERT family"))
             continue
@@ -113,6 +121,11 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
     if not students:
         raise GateError(f"no student fits {config.max_size:,} bytes", hint="allow more, or bring fewer labels")
     return students
+
+
+def _nothing_yet(ground: Ground) -> KeyboardInterrupt:
+    ground.say("train", "interrupted before the first model was ready; what the teacher said is kept, and a second run goes on from there")
+    return KeyboardInterrupt()
 
 
 def _stage(prepared: Prepared, students: list[Student], rungs: tuple[Rung, ...], config: TrainConfig, folder: Path,

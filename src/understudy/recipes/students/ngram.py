@@ -13,7 +13,7 @@ from ...teach.linear import Linear, LinearConfig, Sparse, fit_linear
 from ..ground import Ground, nll
 from ..student import Student
 
-STRENGTHS = (3.0, 10.0, 30.0)
+STRENGTHS = (10.0, 30.0, 3.0)
 _BYTES_PER_FEATURE = 12
 
 
@@ -72,7 +72,10 @@ def _choose_strength(ground: Ground, features: Sparse, name: str, share: float) 
     first = ground.evaluated[:1]
     mine = ground.folds[ground.held] == first[0]
     tried = {}
+    started = monotonic()
     for step, strength in enumerate(STRENGTHS):
+        if tried and ground.seconds is not None and monotonic() - started > ground.seconds / 4:
+            break
         ground.say(name, f"trying C = {strength:g}", 0.1 + 0.2 * step)
         logits = _held(ground, features, strength, share, first)
         gold = ground.gold[ground.held[mine]]
