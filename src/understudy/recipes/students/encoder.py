@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -21,6 +22,8 @@ from ..ground import Ground, nll
 from ..student import Student
 
 _LOOP = LoopConfig(epochs=2, rate=1e-4, head_rate=1e-3, batch=32)
+_FAST = 12_000
+"""Rows beyond which the epochs are cut in proportion, so that a large file is tuned for about as long as this many."""
 _MOST_STATES = 1_500_000_000
 """Bytes of cached states beyond which the layers stay as they are."""
 
@@ -103,9 +106,13 @@ class _States:
 
 def _affordable(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> bool:
     tokens = sum(len(one) for one in ids)
-    work = tokens * (_LOOP.epochs * (len(ground.evaluated) + 1) + 1.5) * 2.2e-4
+    work = tokens * (_epochs(len(ids)) * (len(ground.evaluated) + 1) + 1.5) * 2.2e-4
     ground.say("encoder", f"tuning the top {TOP} layers would take about {work:.0f} s")
     return tokens * encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
+
+
+def _epochs(rows: int) -> float:
+    return _LOOP.epochs * min(1.0, _FAST / rows)
 
 
 def _states(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> _States | None:
@@ -179,7 +186,7 @@ def _tune(ground: Ground, heads: _Heads, encoder: Classifier, states: _States, f
     rows = ground.rows_without(fold)
     soft = torch.from_numpy(ground.targets(fold)[: len(rows)])
     train(model, top, lambda some: soft_cross_entropy.loss(states.forward(model, rows[some]), soft[some]),
-          states.lengths[rows], _LOOP, ground.seed, ground.stop,
+          states.lengths[rows], replace(_LOOP, epochs=_epochs(len(rows))), ground.seed, ground.stop,
           lambda share, loss: ground.say("encoder", f"tuning the top layers, loss {loss:.2f}", share))
     return model
 
