@@ -71,7 +71,7 @@ def _choose_strength(ground: Ground, features: Sparse, name: str, share: float) 
     """The regularisation with the best out-of-fold likelihood on the first evaluated fold, and the held logits under it."""
     first = ground.evaluated[:1]
     mine = ground.folds[ground.held] == first[0]
-    tried = {}
+    tried: dict[float, tuple[float, np.ndarray]] = {}
     started = monotonic()
     for step, strength in enumerate(STRENGTHS):
         if tried and ground.seconds is not None and monotonic() - started > ground.seconds / 4:
