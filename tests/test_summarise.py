@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from understudy.bundle import Manifest, Rung, open_bundle, write_bundle
 from understudy.errors import BundleError, DataError, UsageError
 from understudy.models.teachers import open_teacher
-from understudy.recipes.documents import read_pairs
-from understudy.recipes.extractive import gains_of, greedy_gains
-from understudy.recipes.summarise import ExtractiveConfig, open_model, train_extractive
+from understudy.recipes.text.documents import read_pairs
+from understudy.recipes.text.extractive import gains_of, greedy_gains
+from understudy.recipes.text.extractive_training import ExtractiveConfig, open_model, train_extractive
 from understudy.run.kinds import extract
 from understudy.run.salience import read_document, sketches
 from understudy.tasks.summarise import Budget, select

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from ..run.answer import Understudy
     from ..run.summarising import Summariser
     from ..run.writing import Writer
-    from ..tasks.reading import Row
     from ..tasks.types import Prediction
 
 _CHUNK = 512
@@ -122,7 +120,7 @@ def _file(opened: Understudy, source: str, target: str, text_column: str | None,
     size = os.path.getsize(source) if source != "-" and sys.stderr.isatty() else None
     done = 0
     with open_writer(target, [*table.columns, *added], "jsonl" if as_json and target == "-" else None) as writer:
-        for chunk in _chunks(rows):
+        for chunk in writing.chunks(rows, _CHUNK):
             said = opened.predict([str(row.values[column]) for row in chunk])
             for row, one in zip(chunk, said, strict=True):
                 writer.write({**row.values, **dict(zip(added, (one.label or "", round(one.confidence, 6), one.rung), strict=True))})
@@ -133,14 +131,3 @@ def _file(opened: Understudy, source: str, target: str, text_column: str | None,
         click.echo("", err=True)
     if table.skipped_count:
         click.echo(f"{table.skipped_count:,} rows skipped; the first: line {table.skipped[0][0]}, {table.skipped[0][1]}", err=True)
-
-
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    chunk: list[Row] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

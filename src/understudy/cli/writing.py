@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
     from ..run.summarising import Summariser
     from ..run.writing import Writer, Written
+    from ..tasks.reading import Row
     from ..tasks.summarise import Summary
 
 _CHUNK = 64
@@ -120,7 +122,7 @@ def _table(answer: Callable[[list[str]], list[tuple[str, ...]]], names: tuple[st
     added = [name if name not in table.columns else f"predicted_{name}" for name in names]
     done = 0
     with open_writer(target, [*table.columns, *added], "jsonl" if as_json and target == "-" else None) as out:
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             for row, said in zip(chunk, answer([str(row.values[column]) for row in chunk]), strict=True):
                 out.write({**row.values, **dict(zip(added, said, strict=True))})
             done += len(chunk)
@@ -130,12 +132,7 @@ def _table(answer: Callable[[list[str]], list[tuple[str, ...]]], names: tuple[st
         click.echo(f"{table.skipped_count:,} rows skipped; the first: line {table.skipped[0][0]}, {table.skipped[0][1]}", err=True)
 
 
-def _chunks(rows: Iterator) -> Iterator[list]:
-    chunk: list = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def chunks(rows: Iterator[Row], size: int = _CHUNK) -> Iterator[list[Row]]:
+    """Rows in lists of `size`, the last one shorter."""
+    while chunk := list(islice(rows, size)):
         yield chunk

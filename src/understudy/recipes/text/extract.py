@@ -17,11 +17,11 @@ from ...models.checkpoint import DEFAULT, find_checkpoint
 from ...models.teachers import Teacher, open_teacher
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.summarising import Summariser
-from ..documents import Pair as Document
 from ..events import Event, Listener
-from ..extractive import prepare
-from ..summarise import ExtractiveConfig, Training
 from .config import TextConfig
+from .documents import Pair as Document
+from .extractive import prepare
+from .extractive_training import ExtractiveConfig, Training
 from .measuring import measured_lead, measured_summariser
 from .prepare import PreparedText
 

@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..errors import DataError
-from ..run.salience import BUCKETS, Document, cues, features, read_document, sketches
-from ..tasks.rouge import overlap, score_tokens, tokens
-from ..tasks.sentences import language_of, sentences
-from ..tasks.summarise import Budget, select
-from ..teach.linear import Sparse
+from ...errors import DataError
+from ...run.salience import BUCKETS, Document, cues, features, read_document, sketches
+from ...tasks.rouge import overlap, score_tokens, tokens
+from ...tasks.sentences import language_of, sentences
+from ...tasks.summarise import Budget, select
+from ...teach.linear import Sparse
 from .documents import Pair
 
 MOST_SENTENCES = 400

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..errors import ParityError, TeacherError
-from ..models.bert import Classifier, parameters_of
-from ..models.teachers import Teacher, batches, padded
-from ..run.kinds.extract import vector_scores
-from ..shrink.export import ExportConfig, export, hub_files, onnx_logits
-from ..shrink.vocabulary import trim
-from ..teach.listwise import Listwise, ListwiseConfig, fit_listwise
-from ..teach.signals import ask
+from ...errors import ParityError, TeacherError
+from ...models.bert import Classifier, parameters_of
+from ...models.teachers import Teacher, batches, padded
+from ...run.kinds.extract import vector_scores
+from ...shrink.export import ExportConfig, export, hub_files, onnx_logits
+from ...shrink.vocabulary import trim
+from ...teach.listwise import Listwise, ListwiseConfig, fit_listwise
+from ...teach.signals import ask
 
 if TYPE_CHECKING:
-    from .summarise import Training
+    from .extractive_training import Training
 
 _PENALTIES = (3e-3, 1e-2, 3e-2)
 _MIXES = (0.5, 1.0, 2.0)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import DataError, UsageError
-from ..tasks.reading import Row, Table, open_table
+from ...errors import DataError, UsageError
+from ...tasks.reading import Row, Table, open_table
 
 DOCUMENTS = ("document", "text", "article", "body", "source", "content", "abstract")
 SUMMARIES = ("summaries", "summary", "references", "reference", "highlights", "tldr", "target", "abstract")

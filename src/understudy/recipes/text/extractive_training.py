@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BundleError, DataError, UsageError
-from ..models.teachers import Teacher
-from ..run.kinds.extract import ExtractConfig, ExtractModel, open_files
-from ..teach.listwise import Listwise, ListwiseConfig, fit_listwise
+from ...errors import BundleError, DataError, UsageError
+from ...models.teachers import Teacher
+from ...run.kinds.extract import ExtractConfig, ExtractModel, open_files
+from ...teach.listwise import Listwise, ListwiseConfig, fit_listwise
 from .documents import read_pairs
 from .extract_encoder import help_of
 from .extractive import Lessons, judged, prepare, shares_of
