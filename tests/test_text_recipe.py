@@ -111,6 +111,8 @@ def test_prove_and_show_work_for_text_bundles(made, capsys):
     assert "gates are for classifiers" in capsys.readouterr().err
     assert _run(["show", str(work / "en-de"), "--verify"], as_json=False) == 0
     assert "6 checks answered again" in capsys.readouterr().out
+    assert _run(["bench", str(work / "en-de")], as_json=False) == 0
+    assert "tokens/s" in capsys.readouterr().out
 
 
 def test_flags_that_mean_nothing_here_are_refused(made, capsys):

@@ -24,6 +24,12 @@ def command(bundle: str, data: str | None, seconds: float, as_json: bool) -> Non
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     speed = told["speed"]
+    if "answer_ms" in speed:
+        for key, words in (("first_ms", "ms to the first token"), ("answer_ms", "ms an answer"), ("tokens_per_s", "tokens/s"), ("rss_mb", "MB of memory")):
+            if speed[key] is not None:
+                click.echo(f"{speed[key]:10,.2f} {words}")
+        click.echo(f"cold start  {told['cold_start_s']:.2f} s for `understudy predict`")
+        return
     click.echo(f"latency     p50 {speed['p50_ms']:.3f}  p95 {speed['p95_ms']:.3f}  p99 {speed['p99_ms']:.3f}  mean {speed['mean_ms']:.3f} ms")
     click.echo(f"throughput  {speed['rows_per_s']:,.0f} rows/s on one thread")
     if speed["rss_mb"] is not None:

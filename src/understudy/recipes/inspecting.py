@@ -80,12 +80,19 @@ def _answer_texts(bundle, checks: list[dict[str, str]]) -> int:
 
 
 def bench(path: str | os.PathLike[str], *, data: str | None = None, seconds: float = 2.0) -> dict[str, Any]:
-    """Latency (ms), rows a second, memory (MB) and the cold start of a fresh process (s), on this machine, one thread."""
+    """Latency (ms), rows a second, memory (MB) and the cold start of a fresh process (s), on this machine, one thread.
+
+    For a bundle that writes: milliseconds to the first token and for an answer, tokens a second, memory of its worker.
+    """
     from ..proof.bench import machine, measure
     from ..run.answer import load
     from ..tasks.reading import read_examples
 
     texts = [e.text for e in read_examples(data, need_label=False).examples][:2000] if data else _TEXTS
+    if open_bundle(path, verify="sizes").manifest.task != "classify":
+        from .text.measuring import speed_of
+
+        return {"speed": speed_of(path, texts), "texts": len(texts), "cold_start_s": _cold_start(Path(path), texts[0]), "machine": machine()}
     opened = load(path)
     speed = measure(lambda text: opened.predict(text), lambda batch: opened.predict(batch), texts, seconds=seconds)
     used = opened.answer(texts)

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import DataError
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.generate.sampling import Sampling
+from ...run.opening import load
 from ...run.summarising import Summariser
 from ...run.writing import Writer, Written
 from ...tasks.reading.pairs import Pair, grouped, read_pairs
@@ -44,6 +45,21 @@ def prove_text(opened: Writer | Summariser, data: str | os.PathLike[str], *, sou
     manifest = opened.manifest
     return build_text_receipt(task=task, name=manifest.name, entries=entries, rows=len(rows), data={"file": Path(data).name, "rows": len(rows)}, seed=seed,
                               provenance={"bundle": manifest.id, "trained": manifest.provenance.get("data", {})})
+
+
+def speed_of(path: str | os.PathLike[str], texts: Sequence[str]) -> dict[str, float | None]:
+    """Medians over single requests with these texts (at most 30): first_ms, answer_ms, tokens_per_s, rss_mb; None where there is no such thing."""
+    opened = load(path)
+    if isinstance(opened, Summariser):
+        times = []
+        for text in texts:
+            started = perf_counter()
+            opened.predict(text)
+            times.append((perf_counter() - started) * 1e3)
+        return {"first_ms": None, "answer_ms": median(times), "tokens_per_s": None, "rss_mb": None}
+    assert isinstance(opened, Writer)
+    with opened:
+        return _speed(opened, [Pair(text, "") for text in texts])
 
 
 def measured_summariser(model: Summariser, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
