@@ -134,3 +134,13 @@ def test_loss_in_parts_is_the_whole_loss(tokenizer, monkeypatch):
     whole = loss_of(model, batch)
     monkeypatch.setattr(language, "_ROWS", 7)
     assert loss_of(model, batch).item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_a_run_that_is_given_more_time_goes_on_and_another_one_does_not(tokenizer):
+    from understudy.recipes.text.fit import _key
+
+    made = encoded([Pair("", text) for text in TEXTS], tokenizer, 64)
+    one = _key(made, "shape", LanguageConfig(seconds=10.0), 0)
+    assert one == _key(made, "shape", LanguageConfig(seconds=99.5), 0)
+    others = {_key(made, "shape", LanguageConfig(epochs=3), 0), _key(made, "other", LanguageConfig(), 0), _key(made, "shape", LanguageConfig(), 1)}
+    assert one not in others and len(others) == 3

@@ -203,7 +203,8 @@ def _sample(rows: Sequence[Pair | Conversation]) -> Iterator[str]:
 
 
 def _key(sequences: Sequences, what: str, loop: LanguageConfig, seed: int) -> str:
-    told = json.dumps([what, asdict(loop), seed], sort_keys=True).encode()
+    # Without the time: what reading took differs from run to run, and a run that goes on may be given more.
+    told = json.dumps([what, {**asdict(loop), "seconds": None}, seed], sort_keys=True).encode()
     return hashlib.sha256(told + sequences.ids.tobytes() + sequences.starts.tobytes()).hexdigest()
 
 
