@@ -21,6 +21,7 @@ from understudy.recipes.text.config import TextConfig
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT
 BENCH = "records/2026-11-25-banking77"
+OTHERS = "records/2026-11-25-others"
 HEAD = "<!-- Written by `make docs`; change the code, not this page. -->\n\n"
 
 
@@ -66,17 +67,36 @@ def readme() -> str:
 
 def results() -> str:
     """Banking77: every contender, means over its seeds; ours with the rungs it is made of."""
-    runs = [json.loads(line) for line in (ROOT / BENCH / "results.jsonl").read_text("utf-8").splitlines()]
-    groups: dict[str, list[dict]] = {}
-    for run in runs:
-        if "error" not in run:
-            groups.setdefault(run["contender"], []).append(run)
+    groups = _runs(BENCH)
     rows = [(_mean(group, "accuracy"), _line(name, group)) for name, group in groups.items()]
     rows += [(score, line) for score, line in _rungs(groups["ours"])]
     table = "\n".join(line for _, line in sorted(rows, key=lambda row: -row[0]))
     return ("| Banking77, 10,003 rows to train, 3,080 to test, 77 labels; one CPU thread | accuracy % | MB | ms a request, mean | training, s |\n"
             f"|---|---:|---:|---:|---:|\n{table}\n\n"
-            f"Five seeds where a seed matters, ± is their standard deviation; every figure, interval and paired test, and the command: [{BENCH}]({BENCH}/README.md).\n")
+            f"Five seeds where a seed matters, ± is their standard deviation; every figure, interval and paired test, and the command: [{BENCH}]({BENCH}/README.md).\n\n" + _others())
+
+
+def _runs(record: str, data: str | None = None) -> dict[str, list[dict]]:
+    """The runs that worked, by contender."""
+    groups: dict[str, list[dict]] = {}
+    for line in (ROOT / record / "results.jsonl").read_text("utf-8").splitlines():
+        run = json.loads(line)
+        if "error" not in run and data in (None, run["data"]):
+            groups.setdefault(run["contender"], []).append(run)
+    return groups
+
+
+def _others() -> str:
+    """Ours beside the best peer on the other data sets."""
+    rows = []
+    for data, name in (("clinc150", "CLINC150, in scope"), ("pros-cons", "Pros and cons of products"), ("goemotions", "GoEmotions, 3 moods")):
+        groups = _runs(OTHERS, data)
+        best = max((group for key, group in groups.items() if key != "ours"), key=lambda group: _mean(group, "accuracy"))
+        ours = groups["ours"]
+        rows.append(f"| {name} | **{100 * _mean(ours, 'accuracy'):.2f}** | {_mean(ours, 'bytes') / 1e6:.0f} | {_mean(ours, 'mean_ms'):.2f} "
+                    f"| {100 * _mean(best, 'accuracy'):.2f}, {best[0]['title']} |")
+    return ("| one seed each | Understudy, accuracy % | MB | ms a request, mean | best peer, accuracy % |\n|---|---:|---:|---:|---|\n" + "\n".join(rows)
+            + f"\n\nThe same peers, intervals and paired tests: [{OTHERS}]({OTHERS}/README.md).\n")
 
 
 def _mean(group: list[dict], key: str) -> float:
