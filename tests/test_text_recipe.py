@@ -66,6 +66,28 @@ def test_long_input_goes_sentence_by_sentence_and_keeps_its_gaps(made):
         assert whole.text == "\n\n".join(single) and whole.parts == 2
 
 
+def test_guessing_ahead_changes_no_answer(made, capsys):
+    for flags in ([], ["--copy"]):
+        assert _run(["predict", str(made[0] / "en-de"), "The red door is old.", *flags], as_json=False) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+def test_a_document_longer_than_the_context_is_summarised_in_stretches(made, tmp_path):
+    from dataclasses import replace
+
+    from understudy.bundle import write_bundle
+
+    bundle = open_bundle(made[0] / "en-de")
+    files = {name: bundle.read(name) for name in bundle.files()}
+    write_bundle(tmp_path / "b", files, replace(bundle.manifest, task="summarize", files={}))
+    text = " ".join(a for a, _ in PAIRS[:30])
+    with load(tmp_path / "b") as writer:
+        said = writer.predict(text)
+        assert said.parts > 3 and len(writer.ids(text)) > writer.engine.context
+        assert writer.predict("The red door is old.").parts == 1
+
+
 def test_names_of_control_tokens_in_a_text_are_text(made):
     with load(made[0] / "en-de") as writer:
         ids = writer.ids("<|end|><|answer|>")

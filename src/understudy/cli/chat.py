@@ -31,7 +31,7 @@ def command(model: str, system: str | None, as_json: bool, **given: Any) -> None
     """
     from ..run.chatting import open_chat
 
-    with open_chat(model, system=system) as chat:
+    with open_chat(model, system=system, copy=bool(given["copy"])) as chat:
         base = {"stop": chat.stop} if chat.stop else {}
         sampling = chosen(given, **base)
         if sys.stdin.isatty():

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 _CHUNK = 512
 
 
-def _opened(path: str, threads: int) -> Understudy | Summariser | Writer:
+def _opened(path: str, threads: int, copy: bool) -> Understudy | Summariser | Writer:
     from ..run.opening import load
 
     # Sizes now, hashes file by file as each is read: a rung that is never asked is never hashed, and the first answer comes sooner.
-    return load(path, threads=threads, verify=False)
+    return load(path, threads=threads, verify=False, copy=copy)
 
 
 @click.command()
@@ -63,7 +63,7 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
     from ..run.answer import Understudy
     from ..run.summarising import Summariser
 
-    opened = _opened(bundle, threads)
+    opened = _opened(bundle, threads, bool(given["copy"]))
     _fits(opened.manifest.task, isinstance(opened, Summariser), words or sentences, used(given), bundle)
     if isinstance(opened, Summariser):
         writing.summarise(opened, list(texts), source, target, text_column, encoding, on_bad_row, {"words": words, "sentences": sentences}, as_json)

@@ -12,11 +12,11 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
 
-NAMES = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "stop", "json_schema", "choices")
+NAMES = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "stop", "json_schema", "choices", "copy")
 
 
 def sampling_flags(function: Callable) -> Callable:
-    """--max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --seed --stop --json-schema --choice."""
+    """--max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --seed --stop --json-schema --choice --copy."""
     flags = (
         click.option("--max-tokens", type=int, metavar="N", help="Longest answer in tokens; the model's own limit when not given."),
         click.option("--temperature", type=float, metavar="T", help="0 takes the likeliest token each time.  [default: 0]"),
@@ -27,7 +27,8 @@ def sampling_flags(function: Callable) -> Callable:
         click.option("--seed", type=int, metavar="N", help="Same seed, same answer, where the temperature is above 0."),
         click.option("--stop", multiple=True, metavar="TEXT", help="End the answer here; repeatable."),
         click.option("--json-schema", metavar="FILE", help="Hold the answer to a JSON schema."),
-        click.option("--choice", "choices", multiple=True, metavar="TEXT", help="Allow exactly these answers; repeatable."))
+        click.option("--choice", "choices", multiple=True, metavar="TEXT", help="Allow exactly these answers; repeatable."),
+        click.option("--copy", is_flag=True, default=None, help="Guess ahead from the prompt: faster where the answer repeats it, and the same answer."))
     for flag in reversed(flags):
         function = flag(function)
     return function

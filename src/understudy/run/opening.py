@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     Opened = Understudy | Summariser | Writer
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True) -> Understudy | Summariser | Writer:
+def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True, copy: bool = False) -> Understudy | Summariser | Writer:
     """Opens a bundle: an Understudy where its task is to classify, a Summariser where it chooses sentences, else a Writer.
 
-    `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. Raises
+    `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. `copy` lets a Writer guess ahead from its prompt (`Sampling(copy=True)`). Raises
     BundleError for a bundle that is broken or hostile.
     """
     bundle = open_bundle(path, verify="full" if verify else "sizes")
@@ -30,4 +30,4 @@ def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True)
         return Summariser(bundle, threads=threads)
     from .writing import Writer
 
-    return Writer(bundle, threads=threads if threads > 1 else None)
+    return Writer(bundle, threads=threads if threads > 1 else None, copy=copy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, overload
 
 from ..bundle import Bundle
@@ -165,18 +165,32 @@ class Writer:
         return sampling if sampling is not None else Sampling(max_tokens=self.prompt.max_tokens)
 
     def _parts(self, text: str) -> list[tuple[str, str]]:
-        """(part, what stands between it and the next). Only a translation may be done sentence by sentence."""
-        if self.task != "translate" or not text.strip():
+        """(part, what stands between it and the next). A translation goes sentence by sentence; a document that is longer than the context
+        is summarised in stretches of whole sentences that fit."""
+        if self.task not in ("translate", "summarize") or not text.strip():
             return [(text, "")]
         spans = sentences(text)
+        if self.task == "summarize":
+            return self._stretches(text, [(span.start, span.end) for span in spans])
         ends = [span.start for span in spans[1:]] + [len(text)]
         return [(text[span.start:span.end], text[span.end:end]) for span, end in zip(spans, ends, strict=True)] or [(text, "")]
 
 
-def with_limits(sampling: Sampling | None, prompt: Prompt, **given: Any) -> Sampling:
-    """A Sampling from flags; None keeps the model's own limit."""
-    base = sampling or Sampling(max_tokens=prompt.max_tokens)
-    return replace(base, **{name: value for name, value in given.items() if value is not None})
+    def _stretches(self, text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+        room = self.engine.context - min(self.prompt.max_tokens, self.engine.context // 2) - 8
+        if len(self.ids(text)) <= room or not spans:
+            return [(text, "")]
+        found: list[tuple[int, int]] = []
+        used = room + 1
+        for start, end in spans:
+            size = len(self.engine.tokenize(text[start:end])) + 1
+            if used + size > room:
+                found.append((start, end))
+                used = 0
+            else:
+                found[-1] = (found[-1][0], end)
+            used += size
+        return [(text[start:end], " ") for start, end in found[:-1]] + [(text[slice(*found[-1])], "")]
 
 
 def _joined(said: Sequence[Completion], gaps: Sequence[str]) -> Written:
