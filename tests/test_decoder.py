@@ -144,3 +144,17 @@ def test_a_run_that_is_given_more_time_goes_on_and_another_one_does_not(tokenize
     assert one == _key(made, "shape", LanguageConfig(seconds=99.5), 0)
     others = {_key(made, "shape", LanguageConfig(epochs=3), 0), _key(made, "other", LanguageConfig(), 0), _key(made, "shape", LanguageConfig(), 1)}
     assert one not in others and len(others) == 3
+
+
+def test_a_full_disk_does_not_end_the_run(tokenizer, tmp_path, monkeypatch):
+    from understudy.teach import language
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(language.os, "replace", full)
+    made = encoded([Pair("", text) for text in TEXTS], tokenizer, 64)
+    heard: list[str] = []
+    last = train_language(small(), made, LanguageConfig(epochs=6, tokens=64, save_every=0.0), 0, state=tmp_path / "s.safetensors", key="k", trouble=heard.append)
+    assert last.step == 12 and len(heard) == 1 and "No space left" in heard[0]
+    assert not list(tmp_path.iterdir())

@@ -73,8 +73,11 @@ class _State:
 
 def train_language(model: Model, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
                    key: str = "", stop: Callable[[], bool] = lambda: False,
-                   progress: Callable[[Progress], None] = lambda now: None) -> Progress:
-    """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses."""
+                   progress: Callable[[Progress], None] = lambda now: None, trouble: Callable[[str], None] = lambda text: None) -> Progress:
+    """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses.
+
+    A state that cannot be saved (a full disk) does not end the run: `trouble` hears of it, and no more saving is tried.
+    """
     model.to(_device())
     optimisers = _optimisers(model, config)
     now = _restore(state, key, model, optimisers) or _State()
@@ -102,7 +105,7 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
                 last = _report(now, share, window)
                 progress(last)
             if state is not None and monotonic() - saved > config.save_every:
-                _save(state, key, model, optimisers, now)
+                state = _saved(state, key, model, optimisers, now, trouble)
                 saved = monotonic()
         else:
             now.epoch, now.position = now.epoch + 1, 0
@@ -111,7 +114,7 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     model.eval()
     model.dropout = 0.0
     if state is not None:
-        _save(state, key, model, optimisers, now)
+        _saved(state, key, model, optimisers, now, trouble)
     model.to("cpu")
     return last
 
@@ -203,6 +206,16 @@ def _report(now: _State, share: float, window: deque[tuple[float, int, float]]) 
     first, last = window[0], window[-1]
     speed = sum(tokens for _, tokens, _ in list(window)[1:]) / max(1e-9, last[2] - first[2])
     return Progress(share, now.step, float(np.mean([loss for loss, _, _ in window])), speed, now.elapsed * (1 - share) / max(share, 1e-6))
+
+
+def _saved(path: Path, key: str, model: Model, optimisers: list[torch.optim.Optimizer], now: _State, trouble: Callable[[str], None]) -> Path | None:
+    """Where the state lies, or None where it could not be saved."""
+    try:
+        _save(path, key, model, optimisers, now)
+    except Exception as problem:  # safetensors has errors of its own for a disk that is full
+        trouble(f"the state of the run cannot be saved, and training goes on without: {problem}")
+        return None
+    return path
 
 
 def _save(path: Path, key: str, model: Model, optimisers: list[torch.optim.Optimizer], now: _State) -> None:

@@ -122,7 +122,7 @@ def _run(model: Decoder | Based, sequences: Sequences, loop: LanguageConfig, con
     listen(Event("write", f"{len(rest.ids):,} tokens to learn from"))
     key = _key(rest, what, loop, config.seed)
     last = train_language(model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.safetensors", key=key, stop=stop,
-                          progress=lambda now: listen(Event("write", _line(now), now.share)))
+                          progress=lambda now: listen(Event("write", _line(now), now.share)), trouble=lambda text: listen(Event("write", text)))
     nats = evaluate(model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
     return nats, len(rest.ids), last.step
