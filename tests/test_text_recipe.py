@@ -9,7 +9,7 @@ import pytest
 from tiny_bundle import make_bundle
 from understudy.bundle import open_bundle, verify
 from understudy.cli import _run
-from understudy.errors import BundleError, DataError, UsageError
+from understudy.errors import BundleError, DataError, GateError, UsageError
 from understudy.recipes.text.train import train_text
 from understudy.recipes.training import train
 from understudy.run.generate.sampling import Sampling
@@ -129,8 +129,9 @@ def test_prove_and_show_work_for_text_bundles(made, capsys):
     assert _run(["prove", str(work / "en-de"), "--data", str(work / "pairs.tsv"), "--json"], as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["entries"][0]["scores"]["bleu"]["value"] > 60 and told["rows"] == len(PAIRS)
-    assert _run(["prove", str(work / "en-de"), "--data", str(work / "pairs.tsv"), "--gate", "accuracy>=0.9"], as_json=False) == 2
-    assert "gates are for classifiers" in capsys.readouterr().err
+    assert _run(["prove", str(work / "en-de"), "--data", str(work / "pairs.tsv"), "--gate", "bleu>=10,size<=5MB"], as_json=False) == 0
+    assert _run(["prove", str(work / "en-de"), "--data", str(work / "pairs.tsv"), "--gate", "accuracy>=0.9"], as_json=False) == 3
+    assert "accuracy>=0.9 (not measured)" in capsys.readouterr().err
     assert _run(["show", str(work / "en-de"), "--verify"], as_json=False) == 0
     assert "6 checks answered again" in capsys.readouterr().out
     assert _run(["bench", str(work / "en-de")], as_json=False) == 0
@@ -197,6 +198,9 @@ def test_an_extractive_summariser(tmp_path, capsys):
     result = train(tmp_path / "d.jsonl", task="summarize", out=tmp_path / "tldr", encoder="no", test_share=0.2)
     scores = {entry["name"]: entry["scores"]["rouge1"]["value"] for entry in result.receipt.data["entries"]}
     assert scores["extract"] > scores["lead-1"]
+    with pytest.raises(GateError, match="rouge1>=101"):
+        train(tmp_path / "d.jsonl", task="summarize", out=tmp_path / "no", encoder="no", test_share=0.2, gate="rouge1>=101")
+    assert not (tmp_path / "no").exists()
     model = load(result.path)
     assert isinstance(model, Summariser)
     assert model.predict(rows[0]["document"]).text.startswith("We show")

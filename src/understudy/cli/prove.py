@@ -23,9 +23,8 @@ def command(bundle: str, data: str, text_column: str | None, label_column: str |
 
     Example: understudy prove support --data fresh-labelled.csv --gate 'accuracy>=0.9'
     """
-    from ..errors import UnderstudyError, UsageError
+    from ..errors import UnderstudyError
     from ..proof.gate import check_gate, parse_gate, raise_if_failed
-    from ..proof.receipt import Receipt
     from ..recipes.proving import prove
 
     rules = parse_gate(gate) if gate else ()
@@ -36,7 +35,4 @@ def command(bundle: str, data: str, text_column: str | None, label_column: str |
             Path(html).write_text(receipt.html(), encoding="utf-8")
         except OSError as problem:
             raise UnderstudyError(f"the page cannot be written to {html}: {problem.strerror}") from None
-    if rules and isinstance(receipt, Receipt):
-        raise_if_failed(check_gate(rules, receipt))
-    elif rules:
-        raise UsageError("gates are for classifiers; a text bundle's scores are in its receipt", hint="--json prints it")
+    raise_if_failed(check_gate(rules, receipt))

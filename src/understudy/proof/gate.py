@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import GateError, UsageError
 from .plain import number
 from .receipt import Receipt
+from .text_receipt import TextReceipt
 from .units import parse_duration, parse_share, parse_size, show_size, split_number
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -32,6 +33,9 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "p50": ("ms", ("speed", "p50_ms")), "p95": ("ms", ("speed", "p95_ms")), "p99": ("ms", ("speed", "p99_ms")),
     "mean": ("ms", ("speed", "mean_ms")), "rows_per_s": ("plain", ("speed", "rows_per_s")),
     "memory": ("size", ("speed", "rss_mb")), "train_time": ("seconds", ("train_seconds",)),
+    **{name.lower(): ("plain", ("scores", name, "value")) for name in ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "supported", "bits_per_byte")},
+    "attributes": ("plain", ("scores", "coverage", "value")), "first_token": ("ms", ("speed", "first_ms")),
+    "answer": ("ms", ("speed", "answer_ms")), "tokens_per_s": ("plain", ("speed", "tokens_per_s")),
 }
 
 
@@ -67,11 +71,11 @@ def parse_gate(text: str) -> tuple[Rule, ...]:
     return tuple(_rule(part) for part in parts)
 
 
-def check_gate(rules: Sequence[Rule], receipt: Receipt) -> list[Outcome]:
-    """One outcome per rule, in order, on the receipt's headline entry."""
+def check_gate(rules: Sequence[Rule], receipt: Receipt | TextReceipt) -> list[Outcome]:
+    """One outcome per rule, in order, on the receipt's headline entry; of a text receipt that is the last, the shipped model."""
     outcomes = []
     for rule in rules:
-        value: Any = receipt.headline
+        value: Any = receipt.data["entries"][receipt.data.get("headline", -1)]
         for key in METRICS[rule.metric][1]:
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None and rule.metric == "memory":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError, UsageError
+from ..errors import DataError
 from ..proof.bench import Speed, measure
 from ..proof.gate import check_gate, parse_gate, raise_if_failed
 from ..proof.receipt import Entry, Receipt, build_receipt
@@ -35,12 +35,12 @@ def prove(bundle: str | Path | Opened, data: str | Path, *, text_column: str | N
     if not isinstance(opened, Understudy):
         from .text.measuring import prove_text
 
-        if rules:
-            raise UsageError("gates are for classifiers; read a text bundle's scores from its receipt", hint="--json prints it")
         try:
-            return prove_text(opened, data, source=text_column, target=label_column, encoding=encoding, on_bad_row=on_bad_row, seed=seed)
+            told = prove_text(opened, data, source=text_column, target=label_column, encoding=encoding, on_bad_row=on_bad_row, seed=seed)
         finally:
             opened.close()
+        raise_if_failed(check_gate(rules, told))
+        return told
     dataset = read_examples(data, text_column=text_column, label_column=label_column, encoding=encoding, on_bad_row=on_bad_row)
     number = {label: index for index, label in enumerate(opened.labels)}
     strange = sorted({str(e.label) for e in dataset.examples} - set(number))

@@ -61,6 +61,7 @@ class TextConfig:
     epochs: float = dial(20.0, "Passes over the data, unless the time budget ends the run earlier.")
     time_budget: float | None = dial(1800.0, "Seconds that training may take, e.g. 30m; the schedule ends with it.", metavar="SECONDS")
     precision: str = dial("q8_0", "The weights of the shipped model.", choices=("f16", "q8_0", "q4_0", "q4_k_m"))
+    gate: str | None = dial(None, "Refuse to write a bundle that misses this, e.g. 'bleu>=30,size<=10MB'.", metavar="RULES")
     seed: int = dial(0, "Same seed, same data, same steps.")
     threads: int | None = dial(None, "CPU threads for training; all cores when not given.")
     attribution: str | None = dial(None, "A sentence about the data and its licence, for the model card.", metavar="TEXT")

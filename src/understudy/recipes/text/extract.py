@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -15,6 +16,7 @@ from ...bundle.text_card import text_card
 from ...errors import DataError, TeacherError
 from ...models.checkpoint import DEFAULT, find_checkpoint
 from ...models.teachers import Teacher, open_teacher
+from ...proof.gate import Rule, check_gate, raise_if_failed
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.summarising import Summariser
 from ..events import Event, Listener
@@ -29,7 +31,8 @@ RUNG = "extract"
 _PROBES = ("We sell tea. The shop opens at nine. Dogs are welcome.", "This paper shows that small models do. We tried four.", "")
 
 
-def summariser(prepared: PreparedText, out: Path, config: TextConfig, provenance: dict[str, Any], listen: Listener) -> tuple[Manifest, TextReceipt]:
+def summariser(prepared: PreparedText, out: Path, config: TextConfig, provenance: dict[str, Any], rules: Sequence[Rule],
+               listen: Listener) -> tuple[Manifest, TextReceipt]:
     """Trains on the training pairs, measures on the test pairs beside their first sentences, and writes the bundle."""
     started = monotonic()
     rows = [Document(pair.source, pair.references, None, pair.line) for pair in prepared.train]
@@ -51,6 +54,7 @@ def summariser(prepared: PreparedText, out: Path, config: TextConfig, provenance
         checks = [{"text": text, "answer": model.predict(text, sentences=1).text} for text in _PROBES]
     receipt = build_text_receipt(task="summarize", name=out.name, entries=entries, rows=len(prepared.test), data=provenance["data"], seed=config.seed,
                                  provenance={"train_seconds": seconds, "chosen": trained.chosen, "out_of_fold_rouge1": trained.rouge1})
+    raise_if_failed(check_gate(rules, receipt))
     manifest = replace(manifest, scores=receipt.headline)
     told = json.dumps({"checks": checks}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     files |= {"checks.json": told.encode(), "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),

@@ -12,6 +12,7 @@ from typing import Any
 from ..._version import __version__
 from ...bundle import Manifest, Rung, open_bundle, write_bundle
 from ...bundle.text_card import text_card
+from ...proof.gate import Rule, check_gate, raise_if_failed
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.generate.sampling import Sampling
 from ...run.writing import MODEL, SPEC, Prompt, Writer, spec_json
@@ -55,7 +56,7 @@ def stage(fitted: Fitted, task: str, provenance: dict[str, Any], name: str, scra
 
 
 def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pair | Conversation], seconds: float, fitted: Fitted,
-                    scratch: Path, seed: int, listen: Listener) -> tuple[Manifest, TextReceipt]:
+                    scratch: Path, seed: int, rules: Sequence[Rule], listen: Listener) -> tuple[Manifest, TextReceipt]:
     """Measures both precisions on the test pairs and writes the bundle with receipt, card and checks."""
     entries = []
     checks: list[dict[str, str]] = []
@@ -69,6 +70,7 @@ def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pa
     receipt = build_text_receipt(task=shipped.manifest.task, name=out.name, entries=entries, rows=len(test), data=shipped.manifest.provenance["data"],
                                  seed=seed, provenance={"train_seconds": seconds, "steps": fitted.steps, "train_tokens": fitted.tokens,
                                                         "held_out_nats": fitted.nats if math.isfinite(fitted.nats) else None})
+    raise_if_failed(check_gate(rules, receipt))
     manifest = replace(shipped.manifest, name=out.resolve().name, scores=receipt.headline)
     told = json.dumps({"checks": checks}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     files = {**shipped.files, "checks.json": told.encode(), "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),

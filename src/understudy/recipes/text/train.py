@@ -11,6 +11,7 @@ from typing import Any
 
 from ...bundle import Manifest, check_target
 from ...errors import UsageError
+from ...proof.gate import parse_gate
 from ...proof.text_receipt import TextReceipt
 from ...tasks.reading import read_examples
 from ...tasks.reading.pairs import Pair
@@ -51,6 +52,7 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
     need_training()
     config = with_dials(config or TextConfig(), dials)
     files = [data] if isinstance(data, str | Path) else list(data)
+    rules = parse_gate(config.gate) if config.gate else ()
     check_target(out)
     started = monotonic()
     with one_machine(config.threads, config.seed), interruptible() as stop:
@@ -58,7 +60,7 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
         for line in prepared.lines:
             listen(Event("read", line))
         if task == "summarize" and config.method == "extractive":
-            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config), listen)
+            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config), rules, listen)
             return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
@@ -71,7 +73,7 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
             staged = [stage(fitted, task, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
             manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], [*prepared.test, *prepared.test_turns], trained, fitted,
-                                                Path(scratch), config.seed, listen)
+                                                Path(scratch), config.seed, rules, listen)
     return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
 
 
