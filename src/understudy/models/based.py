@@ -23,6 +23,8 @@ class Based(nn.Module):
     def __init__(self, folder: Path, *, full: bool = False, rank: int = 16) -> None:
         super().__init__()
         self.folder = folder
+        self.config = _config(folder)
+        find_family(self.config)
         self.model = _opened(folder)
         self.dropout = 0.0
         self.adapters = 0 if full else add_adapters(self.model, rank)
@@ -31,6 +33,15 @@ class Based(nn.Module):
     def context(self) -> int:
         """The longest sequence that the checkpoint was trained for."""
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
+
+    def marks(self) -> tuple[int | None, int]:
+        """(the id that begins a text or None, the id that ends one). Raises TeacherError where the checkpoint names no end."""
+        ends = self.config.get("eos_token_id")
+        end = ends[0] if isinstance(ends, list) and ends else ends
+        if isinstance(end, bool) or not isinstance(end, int):
+            raise TeacherError(f"{self.folder}/config.json names no eos_token_id, so the model could never end an answer")
+        begin = self.config.get("bos_token_id")
+        return (begin if isinstance(begin, int) and not isinstance(begin, bool) else None), end
 
     def forward(self, ids: torch.Tensor, segments: torch.Tensor | None = None) -> torch.Tensor:
         """Hidden states (batch, tokens, width); padding stands behind and is not seen by what comes before it."""
@@ -70,7 +81,6 @@ def _opened(folder: Path) -> Any:
 
     utils.logging.set_verbosity_error()
     utils.logging.disable_progress_bar()
-    find_family(_config(folder))
     try:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
     except Exception as problem:

@@ -15,9 +15,7 @@ SPECIALS = (PAD, BOS, EOS, SEP)
 
 def learn_pieces(texts: Iterable[str], count: int, extra: Sequence[str] = ()) -> Tokenizer:
     """A tokenizer of at most `count` pieces: 4 specials, 256 bytes, and merges by frequency. `extra` specials follow the four."""
-    tokenizer = Tokenizer(models.BPE(unk_token=None, fuse_unk=False))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _bytewise(models.BPE(unk_token=None, fuse_unk=False))
     trainer = trainers.BpeTrainer(vocab_size=count, special_tokens=[_special(name) for name in (*SPECIALS, *extra)], min_frequency=2,
                                   initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
@@ -33,9 +31,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 def rebuilt(pieces: Sequence[str], merges: Sequence[str], special: Collection[int]) -> str:
     """tokenizer.json of a byte-level BPE from its pieces by id, its merges ("a b", by rank) and the ids of its specials."""
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
-    tokenizer = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=pairs, fuse_unk=False))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _bytewise(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=pairs, fuse_unk=False))
     tokenizer.add_special_tokens([_special(pieces[number]) for number in sorted(special)])
     return tokenizer.to_str()
 
@@ -45,6 +41,13 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     number = tokenizer.token_to_id(name)
     assert number is not None, f"learn_pieces puts {name} in"
     return number
+
+
+def _bytewise(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def _special(name: str) -> AddedToken:

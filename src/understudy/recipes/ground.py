@@ -72,6 +72,10 @@ class Ground:
         """Gold labels of rows as (len(rows), k) float32."""
         return np.eye(self.classes, dtype=np.float32)[self.gold[rows]]
 
+    def seconds_for(self, share: float) -> float | None:
+        """A share of the time that one of a student's models has: one per evaluated fold, and the final one. None without a budget."""
+        return None if self.seconds is None else share * self.seconds / (len(self.evaluated) + 1)
+
     def rows_without(self, fold: int | None) -> np.ndarray:
         """Training rows of the model that leaves out `fold`; None leaves out nothing."""
         return np.arange(len(self.texts)) if fold is None else np.flatnonzero(self.folds != fold)

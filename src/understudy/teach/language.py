@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ..models.based import Based
 from ..models.decoder import Decoder
-from .sequences import Batch, Sequences, epoch
+from .sequences import Batch, Sequences, count_batches, epoch
 
 Model = Decoder | Based
 _ROWS = 8192
@@ -82,16 +82,14 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     optimisers = _optimisers(model, config)
     now = _restore(state, key, model, optimisers) or _State()
     model.dropout = config.dropout
-    total = max(1, round(config.epochs * _batches(sequences, config, model, seed)))
+    total = max(1, round(config.epochs * count_batches(sequences, config.tokens, model.context, np.random.default_rng([seed, 0]), pack=_packs(model))))
     began, before, saved = monotonic(), now.elapsed, monotonic()
     window: deque[tuple[float, int, float]] = deque(maxlen=50)
     last = Progress(0.0, now.step, float("nan"), 0.0, 0.0)
     model.train()
     done = now.step >= total
     while not done:
-        for place, batch in enumerate(_epoch(sequences, config.tokens, model, [seed, now.epoch])):
-            if place < now.position:
-                continue
+        for batch in _epoch(sequences, config.tokens, model, [seed, now.epoch], now.position):
             now.elapsed = before + monotonic() - began
             share = _share(now, total, config)
             done = share >= 1.0 or stop()
@@ -100,7 +98,7 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
             torch.manual_seed(seed * 1_000_003 + now.step)
             window.append((_step(model, _moved(batch), optimisers, config, share), batch.tokens, monotonic()))
             now.step += 1
-            now.position = place + 1
+            now.position += 1
             if now.step % 10 == 0:
                 last = _report(now, share, window)
                 progress(last)
@@ -161,12 +159,13 @@ def _optimisers(model: Model, config: LanguageConfig) -> list[torch.optim.Optimi
     return made
 
 
-def _epoch(sequences: Sequences, tokens: int, model: Model, seed: list[int]) -> Iterator[Batch]:
-    return epoch(sequences, tokens, model.context, np.random.default_rng(seed), pack=isinstance(model, Decoder))
+def _packs(model: Model) -> bool:
+    """Whether the model can keep sequences in one row apart."""
+    return isinstance(model, Decoder)
 
 
-def _batches(sequences: Sequences, config: LanguageConfig, model: Model, seed: int) -> int:
-    return sum(1 for _ in _epoch(sequences, config.tokens, model, [seed, 0]))
+def _epoch(sequences: Sequences, tokens: int, model: Model, seed: list[int], first: int = 0) -> Iterator[Batch]:
+    return epoch(sequences, tokens, model.context, np.random.default_rng(seed), pack=_packs(model), first=first)
 
 
 def _share(now: _State, total: int, config: LanguageConfig) -> float:

@@ -73,20 +73,29 @@ def cut(sequences: Sequences, context: int) -> Sequences:
     return Sequences(np.concatenate(ids), np.concatenate(wanted), np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def epoch(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator, *, pack: bool = True) -> Iterator[Batch]:
-    """Every sequence once, in batches of about `tokens` tokens and in random order.
+def epoch(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator, *, pack: bool = True, first: int = 0) -> Iterator[Batch]:
+    """Every sequence once, in batches of about `tokens` tokens and in random order; from batch number `first` on.
 
     Short sequences are grouped by length, one to a row, because causal attention without a mask over rows of one length is
     several times cheaper than a masked square; where most are long enough for that they are packed side by side, if `pack`.
     """
-    lengths = sequences.lengths
+    groups, packed = _groups(sequences.lengths, tokens, context, rng, pack)
+    for index in rng.permutation(len(groups))[first:]:
+        yield _batch(sequences, groups[index], packed)
+
+
+def count_batches(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator, *, pack: bool = True) -> int:
+    """How many batches `epoch` gives with the same arguments, without making them."""
+    return len(_groups(sequences.lengths, tokens, context, rng, pack)[0])
+
+
+def _groups(lengths: np.ndarray, tokens: int, context: int, rng: np.random.Generator, pack: bool) -> tuple[list[list[np.ndarray]], bool]:
+    """The rows of every batch, and whether rows hold several sequences."""
     if not len(lengths):
-        return
+        return [], False
     packed = pack and float(np.quantile(lengths, 0.9)) * 2 > context
     rows = _packed(lengths, context, rng) if packed else _by_length(lengths, rng)
-    groups = _grouped(rows, [int(lengths[row].sum()) if packed else int(lengths[row].max()) for row in rows], tokens, packed)
-    for index in rng.permutation(len(groups)):
-        yield _batch(sequences, groups[index], packed)
+    return _grouped(rows, [int(lengths[row].sum()) for row in rows], tokens), packed
 
 
 def _by_length(lengths: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
@@ -113,7 +122,7 @@ def _packed(lengths: np.ndarray, context: int, rng: np.random.Generator) -> list
     return [np.array(row) for row in (*done, *(row for _, row in open_))]
 
 
-def _grouped(rows: list[np.ndarray], sizes: list[int], tokens: int, packed: bool) -> list[list[np.ndarray]]:
+def _grouped(rows: list[np.ndarray], sizes: list[int], tokens: int) -> list[list[np.ndarray]]:
     groups: list[list[np.ndarray]] = [[]]
     longest = 0
     for row, size in zip(rows, sizes, strict=True):

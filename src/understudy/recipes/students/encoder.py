@@ -151,7 +151,7 @@ class _Heads:
         gold = ground.gold[ground.held]
         self.scales = [0.5 / fit_temperature(one, gold) for one in (linear, wide)]
         both = linear * self.scales[0] + wide * self.scales[1]
-        self.useful = nll(both / fit_temperature(both, gold), gold) < nll(linear / fit_temperature(linear, gold), gold)
+        self.useful = _loss(both, ground) < _loss(linear, ground)
         self.held = both.astype(np.float32) if self.useful else linear
 
     def _wide(self, fold: int | None) -> Wide:

@@ -84,7 +84,7 @@ def _fit(ground: Ground, pieces: Pieces, vectors: np.ndarray, fold: int | None) 
         model.head.weight.copy_(torch.from_numpy(head.weight.T))
         model.head.bias.copy_(torch.from_numpy(head.bias))
     target = torch.from_numpy(soft)
-    loop = replace(_LOOP, seconds=None if ground.seconds is None else 0.8 * ground.seconds / (len(ground.evaluated) + 1))
+    loop = replace(_LOOP, seconds=ground.seconds_for(0.8))
     train(model, list(model.head.parameters()), lambda some: soft_cross_entropy.loss(model(*_flat([contents[i] for i in some])), target[some]),
           np.array([len(ids) for ids in contents]), loop, ground.seed, ground.stop,
           lambda share, loss: ground.say("static", f"training, loss {loss:.2f}", share))

@@ -74,8 +74,7 @@ def _logits(model: Classifier, rows: Sequence[Sequence[int]]) -> np.ndarray:
 
 def _scaled(loop: LoopConfig, count: int, ground: Ground, share: float) -> LoopConfig:
     """The loop for `count` rows; with a time budget it may take its share of the time that one model has."""
-    seconds = None if ground.seconds is None else ground.seconds * share / (len(ground.evaluated) + 1)
-    return replace(loop, epochs=max(1.0, loop.epochs * min(1.0, _FAST / count)), seconds=seconds)
+    return replace(loop, epochs=max(1.0, loop.epochs * min(1.0, _FAST / count)), seconds=ground.seconds_for(share))
 
 
 def _fit(ground: Ground, pieces: Pieces, config: TinyConfig, fold: int | None) -> Classifier:

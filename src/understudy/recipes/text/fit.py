@@ -7,26 +7,25 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ...errors import DataError, TeacherError, UsageError
+from ...errors import DataError, UsageError
 from ...home import cache_dir
 from ...models.based import Based
 from ...models.checkpoint import find_checkpoint, fingerprint
 from ...models.decoder import Decoder, save_hub
 from ...models.pieces import BOS, EOS, PAD, SEP, encode, learn_pieces, special_id
+from ...shrink.model_folder import read_file
+from ...shrink.whole_tokenizer import MAX_TOKENIZER
+from ...shrink.whole_tokenizer import opened as open_tokenizer
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import ROLES, Conversation
 from ...teach.language import LanguageConfig, Progress, evaluate, train_language
 from ...teach.sequences import Sequences, cut, sequences_of
 from ..events import Event, Listener
 from .config import SIZES, TextConfig
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 TURNS = tuple(f"<|{role}|>" for role in ROLES)
 _HELD = 400
@@ -63,8 +62,7 @@ class Fitted:
     steps: int
 
 
-def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool],
-        loop: LanguageConfig | None = None) -> Fitted:
+def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool]) -> Fitted:
     """Trains a decoder on pairs (an empty source: plain text) or on conversations. Interrupted runs go on where they were."""
     if config.base:
         return _from_base(train, config, seconds, listen, stop)
@@ -80,7 +78,7 @@ def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float
     torch.manual_seed(config.seed)
     model = Decoder(size.shape(tokenizer.get_vocab_size(), config.context))
     pad = special_id(tokenizer, PAD)
-    loop = loop or LanguageConfig(epochs=config.epochs, seconds=seconds)
+    loop = LanguageConfig(epochs=config.epochs, seconds=seconds)
     listen(Event("write", f"{tokenizer.get_vocab_size():,} pieces, {model.shape.parameters:,} parameters"))
     nats, tokens, steps = _run(model, encoded(train, split, marks, config.context), loop, config, listen, stop, str(asdict(model.shape)))
     return Fitted(lambda folder: save_hub(model, tokenizer.to_str(), folder, bos=special_id(tokenizer, BOS), eos=special_id(tokenizer, EOS), pad=pad),
@@ -92,10 +90,12 @@ def _from_base(train: Sequence[Pair | Conversation], config: TextConfig, seconds
     if isinstance(train[0], Conversation):
         raise UsageError("chat cannot be trained on a base yet", hint="--task generate with prompt and answer columns, or chat from scratch")
     folder = find_checkpoint(str(config.base))
-    tokenizer = base_tokenizer(folder)
+    where = folder / "tokenizer.json"
+    tokenizer = open_tokenizer(read_file(where, MAX_TOKENIZER), str(where))
+    tokenizer.encode_special_tokens = True  # names of its specials in a text are text
     torch.manual_seed(config.seed)
     model = Based(folder, full=config.full)
-    begin, end = end_marks(folder)
+    begin, end = model.marks()
     marks = Marks(begin, tokenizer.encode("\n", add_special_tokens=False).ids[-1], end, {})
 
     def split(texts: Sequence[str]) -> list[list[int]]:
@@ -106,7 +106,7 @@ def _from_base(train: Sequence[Pair | Conversation], config: TextConfig, seconds
     loop = LanguageConfig(epochs=config.epochs, seconds=seconds, rate=rate, embedding_rate=rate, muon=False, tokens=2048, warm_up=0.05)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in model.parameters()) - (0 if config.full else learned)
-    listen(Event("write", f"{config.base}: {whole:,} parameters, {learned:,} of them learn" if config.full else f"{config.base}: {whole:,} parameters and {learned:,} in adapters"))
+    listen(Event("write", f"{config.base}: {whole:,} parameters" + (f", {learned:,} of them learn" if config.full else f" and {learned:,} in adapters")))
     nats, tokens, steps = _run(model, encoded(train, split, marks, context), loop, config, listen, stop, fingerprint(folder) + str(config.full))
     return Fitted(model.save, split, marks, whole, context, nats, tokens, steps)
 
@@ -126,31 +126,6 @@ def _run(model: Decoder | Based, sequences: Sequences, loop: LanguageConfig, con
     nats = evaluate(model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
     return nats, len(rest.ids), last.step
-
-
-def base_tokenizer(folder: Path) -> Tokenizer:
-    """A checkpoint's own tokenizer; names of its specials in a text are text."""
-    from tokenizers import Tokenizer as Opened
-
-    try:
-        tokenizer = Opened.from_file(str(folder / "tokenizer.json"))
-    except Exception as problem:
-        raise TeacherError(f"{folder}/tokenizer.json cannot be opened: {problem}") from None
-    tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def end_marks(folder: Path) -> tuple[int | None, int]:
-    """(the id that begins a text or None, the id that ends one) of a checkpoint."""
-    told = json.loads((folder / "config.json").read_bytes())
-    ends = told.get("eos_token_id")
-    end = ends[0] if isinstance(ends, list) and ends else ends
-    if isinstance(end, bool) or not isinstance(end, int):
-        raise TeacherError(f"{folder}/config.json names no eos_token_id, so the model could never end an answer")
-    begin = told.get("bos_token_id")
-    return (begin if isinstance(begin, int) and not isinstance(begin, bool) else None), end
 
 
 def encoded(rows: Sequence[Pair | Conversation], split: Callable[[Sequence[str]], list[list[int]]], marks: Marks, context: int) -> Sequences:
