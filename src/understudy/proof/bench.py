@@ -95,6 +95,11 @@ def peak_rss_mb() -> float | None:
     return peak or round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
 
 
+def rss_mb(pid: int | None) -> float | None:
+    """The memory that another process holds now, in MB (10^6 bytes); None off Linux, or where there is no such process."""
+    return _kilobytes(f"/proc/{pid}/status", "VmRSS", 1e6) if pid is not None else None
+
+
 def _run(call: Callable[[Any], object], inputs: Any, seconds: float, least: int) -> np.ndarray:
     """Milliseconds of each call until the time is up."""
     clock = time.perf_counter_ns

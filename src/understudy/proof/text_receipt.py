@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from .bench import machine as this_machine
-from .html import POLICY, say
+from .html import page, say
 from .plain import align, number, plain
 
 VERSION = 1
@@ -53,7 +52,8 @@ class TextReceipt:
     def table(self) -> str:
         """An aligned plain-text table with what to beware of below it."""
         head = f"{plain(self.data['name'])} · {plain(self.data['task'])} · {self.data['rows']:,} test rows"
-        return "\n".join([head, "", *align(self.rows(), 2), *(["", *self._notes()] if self._notes() else [])])
+        notes = self._notes()
+        return "\n".join([head, "", *align(self.rows(), 2), *(["", *notes] if notes else [])])
 
     def _notes(self) -> list[str]:
         notes = [f"{plain(entry['name'])} {plain(entry['precision'])}: {entry['cut']:,} answers were cut at their longest"
@@ -62,21 +62,18 @@ class TextReceipt:
 
     def html(self) -> str:
         """A whole page that needs nothing from anywhere else."""
-        css = resources.files(__package__).joinpath("receipt.css").read_text(encoding="utf-8")
         head, *rows = self.rows()
         cells = "".join(f"<th>{say(cell)}</th>" for cell in head)
         body = "".join("<tr>" + "".join(f"<td>{say(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         signed = {name: score["signature"] for entry in self.data["entries"] for name, score in entry["scores"].items() if score.get("signature")}
         notes = "".join(f"<li>{say(note, 300)}</li>" for note in [*self._notes(), *(f"{NAMES.get(name, name)}: {text}" for name, text in signed.items())])
         machine = ", ".join(f"{say(key)} {say(value)}" for key, value in self.data["machine"].items() if isinstance(value, str | int | float))
-        return (f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-                '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
-                f"<title>{say(self.data['name'])}: receipt</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>\n"
-                f'<header><p class="kind">Receipt</p><h1>{say(self.data["name"])}</h1><p class="lead">{say(self.data["task"])}, measured on '
-                f'{self.data["rows"]:,} test rows that nothing was tuned on.</p></header>\n<section><h2>Results</h2><div class="scroll" role="region" '
-                f'aria-label="Results" tabindex="0"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
-                f'<p class="fine">95 % intervals by bootstrap over rows. Times are single requests.</p></section>\n'
-                f'<section><h2>Notes</h2><ul>{notes}</ul><p class="fine">{machine}</p></section>\n</main>\n</body>\n</html>\n')
+        return page(f"{say(self.data['name'])}: receipt", (
+            f'<header><p class="kind">Receipt</p><h1>{say(self.data["name"])}</h1><p class="lead">{say(self.data["task"])}, measured on '
+            f'{self.data["rows"]:,} test rows that nothing was tuned on.</p></header>\n<section><h2>Results</h2><div class="scroll" role="region" '
+            f'aria-label="Results" tabindex="0"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'<p class="fine">95 % intervals by bootstrap over rows. Times are single requests.</p></section>\n'
+            f'<section><h2>Notes</h2><ul>{notes}</ul><p class="fine">{machine}</p></section>'))
 
 
 def build_text_receipt(*, task: str, name: str, entries: Sequence[Mapping[str, Any]], rows: int, data: Mapping[str, Any] | None = None,

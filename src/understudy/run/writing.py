@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self, overload
 
 from ..bundle import Bundle
@@ -209,15 +209,10 @@ def _ids(prompt: Prompt) -> list[int]:
     return [one for one in (prompt.begin, prompt.mark, prompt.end, *prompt.roles.values()) if one is not None]
 
 
-def spec_json(prompt: Prompt) -> dict[str, Any]:
-    """The content of generation.json."""
-    return {"form": prompt.form, "begin": prompt.begin, "mark": prompt.mark, "end": prompt.end, "roles": prompt.roles, "max_tokens": prompt.max_tokens}
-
-
 def _prompt(bundle: Bundle, name: str) -> Prompt:
     where = f"{bundle.path}/{name}"
     told = strict_json(bundle.read(name), where)
-    if not isinstance(told, dict) or set(told) != {"form", "begin", "mark", "end", "roles", "max_tokens"} or told["form"] not in FORMS:
+    if not isinstance(told, dict) or set(told) != {one.name for one in fields(Prompt)} or told["form"] not in FORMS:
         raise BundleError(f"{where} does not say how prompts are made", hint=f"it has form ({', '.join(FORMS)}), begin, mark, end, roles and max_tokens")
     numbers = [told["begin"], told["mark"], told["end"], *(told["roles"].values() if isinstance(told["roles"], dict) else [""])]
     if any(one is not None and (isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 1 << 24) for one in numbers):

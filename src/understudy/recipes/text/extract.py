@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from ..._version import __version__
 from ...bundle import Manifest, Rung, open_bundle, write_bundle
-from ...bundle.text_card import text_card
 from ...errors import DataError, TeacherError
 from ...models.checkpoint import DEFAULT, find_checkpoint
 from ...models.teachers import Teacher, open_teacher
-from ...proof.gate import Rule, check_gate, raise_if_failed
-from ...proof.text_receipt import TextReceipt, build_text_receipt
+from ...proof.gate import Rule
+from ...proof.text_receipt import TextReceipt
 from ...run.summarising import Summariser
 from ..events import Event, Listener
 from .config import TextConfig
@@ -26,6 +23,7 @@ from .extractive import prepare
 from .extractive_training import ExtractiveConfig, Training
 from .measuring import measured_lead, measured_summariser
 from .prepare import PreparedText
+from .sealing import seal
 
 RUNG = "extract"
 _PROBES = ("We sell tea. The shop opens at nine. Dogs are welcome.", "This paper shows that small models do. We tried four.", "")
@@ -52,14 +50,8 @@ def summariser(prepared: PreparedText, out: Path, config: TextConfig, provenance
         entries = [measured_lead(prepared.test, model.usual_length, config.seed),
                    {**measured_summariser(model, prepared.test, config.seed), "train_seconds": seconds}]
         checks = [{"text": text, "answer": model.predict(text, sentences=1).text} for text in _PROBES]
-    receipt = build_text_receipt(task="summarize", name=out.name, entries=entries, rows=len(prepared.test), data=provenance["data"], seed=config.seed,
-                                 provenance={"train_seconds": seconds, "chosen": trained.chosen, "out_of_fold_rouge1": trained.rouge1})
-    raise_if_failed(check_gate(rules, receipt))
-    manifest = replace(manifest, scores=receipt.headline)
-    told = json.dumps({"checks": checks}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    files |= {"checks.json": told.encode(), "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),
-              "README.md": text_card(manifest, receipt.rows()).encode()}
-    return write_bundle(out, files, manifest), receipt
+    told = {"train_seconds": seconds, "chosen": trained.chosen, "out_of_fold_rouge1": trained.rouge1}
+    return seal(out, files, manifest, entries, checks, told, len(prepared.test), config.seed, rules)
 
 
 def _teacher(config: TextConfig, listen: Listener) -> Teacher | None:

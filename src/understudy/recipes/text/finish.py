@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..._version import __version__
 from ...bundle import Manifest, Rung, open_bundle, write_bundle
-from ...bundle.text_card import text_card
-from ...proof.gate import Rule, check_gate, raise_if_failed
-from ...proof.text_receipt import TextReceipt, build_text_receipt
+from ...proof.gate import Rule
+from ...proof.text_receipt import TextReceipt
 from ...run.generate.sampling import Sampling
-from ...run.writing import MODEL, SPEC, Prompt, Writer, spec_json
+from ...run.writing import MODEL, SPEC, Prompt, Writer
 from ...shrink.gguf.write import write_gguf
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
 from ..events import Event, Listener
 from .fit import Fitted
 from .measuring import measured_writer
+from .sealing import seal
 
 RUNG = "writer"
 _COMPARED = 500
@@ -48,7 +48,7 @@ def stage(fitted: Fitted, task: str, provenance: dict[str, Any], name: str, scra
     marks = fitted.marks
     form = {"lm": "text", "chat": "chat"}.get(task, "pair")
     prompt = Prompt(form, marks.begin, marks.mark if form == "pair" else None, marks.end, marks.roles, answer_tokens)
-    spec = json.dumps(spec_json(prompt), indent=1, sort_keys=True) + "\n"
+    spec = json.dumps(asdict(prompt), indent=1, sort_keys=True) + "\n"
     rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=fitted.parameters, precision=precision, mix={RUNG: 1.0},
                 max_tokens=fitted.context)
     manifest = Manifest(name=name, version=__version__, labels=(), rungs=(rung,), task=task, provenance=provenance)
@@ -67,12 +67,6 @@ def prove_and_write(out: Path, shipped: Staged, whole: Staged, test: Sequence[Pa
             entries.append({**measured_writer(writer, pairs, seed), "train_seconds": seconds})
             if staged is shipped:
                 checks = [{"text": text, "answer": writer.predict(text, Sampling(max_tokens=24)).text} for text in _PROBES]
-    receipt = build_text_receipt(task=shipped.manifest.task, name=out.name, entries=entries, rows=len(test), data=shipped.manifest.provenance["data"],
-                                 seed=seed, provenance={"train_seconds": seconds, "steps": fitted.steps, "train_tokens": fitted.tokens,
-                                                        "held_out_nats": fitted.nats if math.isfinite(fitted.nats) else None})
-    raise_if_failed(check_gate(rules, receipt))
-    manifest = replace(shipped.manifest, name=out.resolve().name, scores=receipt.headline)
-    told = json.dumps({"checks": checks}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    files = {**shipped.files, "checks.json": told.encode(), "receipt.json": receipt.to_json(), "receipt.html": receipt.html().encode(),
-             "README.md": text_card(manifest, receipt.rows()).encode()}
-    return write_bundle(out, files, manifest), receipt
+    told = {"train_seconds": seconds, "steps": fitted.steps, "train_tokens": fitted.tokens,
+            "held_out_nats": fitted.nats if math.isfinite(fitted.nats) else None}
+    return seal(out, shipped.files, shipped.manifest, entries, checks, told, len(test), seed, rules)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
+from ...proof.bench import rss_mb
+from ...proof.intervals import bootstrap_interval
 from ...proof.text_receipt import TextReceipt, build_text_receipt
 from ...run.generate.sampling import Sampling
 from ...run.opening import load
@@ -51,12 +53,7 @@ def speed_of(path: str | os.PathLike[str], texts: Sequence[str]) -> dict[str, fl
     """Medians over single requests with these texts (at most 30): first_ms, answer_ms, tokens_per_s, rss_mb; None where there is no such thing."""
     opened = load(path)
     if isinstance(opened, Summariser):
-        times = []
-        for text in texts:
-            started = perf_counter()
-            opened.predict(text)
-            times.append((perf_counter() - started) * 1e3)
-        return {"first_ms": None, "answer_ms": median(times), "tokens_per_s": None, "rss_mb": None}
+        return _summarised(opened, texts)[1]
     assert isinstance(opened, Writer)
     with opened:
         return _speed(opened, [Pair(text, "") for text in texts])
@@ -64,13 +61,20 @@ def speed_of(path: str | os.PathLike[str], texts: Sequence[str]) -> dict[str, fl
 
 def measured_summariser(model: Summariser, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
     """The receipt's entry of an extractive summariser."""
-    rung, said, times = model.manifest.rungs[-1], [], []
-    for pair in pairs:
-        started = perf_counter()
-        said.append(model.predict(pair.source).text)
-        times.append((perf_counter() - started) * 1e3)
+    rung = model.manifest.rungs[-1]
+    said, speed = _summarised(model, [pair.source for pair in pairs])
     return {"name": rung.name, "precision": rung.precision, "rows": len(pairs), "scores": scores_of("summarize", pairs, said, seed), "bytes": _size(model),
-            "parameters": rung.parameters, "speed": {"first_ms": None, "answer_ms": median(times), "tokens_per_s": None, "rss_mb": None}}
+            "parameters": rung.parameters, "speed": speed}
+
+
+def _summarised(model: Summariser, texts: Sequence[str]) -> tuple[list[str], dict[str, float | None]]:
+    """The summaries of texts one by one, and the median of what each took."""
+    said, times = [], []
+    for text in texts:
+        started = perf_counter()
+        said.append(model.predict(text).text)
+        times.append((perf_counter() - started) * 1e3)
+    return said, {"first_ms": None, "answer_ms": median(times), "tokens_per_s": None, "rss_mb": None}
 
 
 def measured_lead(pairs: Sequence[Pair], count: int, seed: int) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def measured_writer(writer: Writer, rows: Sequence[Pair | Conversation], seed: i
     pairs = [row for row in rows if isinstance(row, Pair)]
     said: list[Written] = []
     if task == "lm":
-        scores = _bits(writer, pairs)
+        scores = _bits(writer, pairs, seed)
     elif task == "chat":
         asked = [row.before_last_answer() for row in rows if isinstance(row, Conversation)]
         said = [writer.reply(before) for before, _ in asked]
@@ -102,7 +106,7 @@ def measured_writer(writer: Writer, rows: Sequence[Pair | Conversation], seed: i
             "parameters": rung.parameters, "speed": _speed(writer, pairs), "cut": cut}
 
 
-def _bits(writer: Writer, pairs: Sequence[Pair]) -> dict[str, Any]:
+def _bits(writer: Writer, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
     """Bits per byte with an interval over blocks."""
     bits, sizes = [], []
     for pair in pairs[:40]:
@@ -110,11 +114,9 @@ def _bits(writer: Writer, pairs: Sequence[Pair]) -> dict[str, Any]:
         score = writer.score(text)
         sizes.append(len(text.encode()))
         bits.append(score.bits_per_byte * sizes[-1])
-    rng = np.random.default_rng(0)
     total, weight = np.array(bits), np.array(sizes, float)
-    drawn = rng.integers(0, len(bits), (1000, len(bits)))
-    spread = total[drawn].sum(1) / weight[drawn].sum(1)
-    return {"bits_per_byte": {"value": float(total.sum() / weight.sum()), "low": float(np.quantile(spread, 0.025)), "high": float(np.quantile(spread, 0.975))}}
+    low, high = bootstrap_interval(lambda rows: float(total[rows].sum() / weight[rows].sum()), len(bits), seed)
+    return {"bits_per_byte": {"value": float(total.sum() / weight.sum()), "low": low, "high": high}}
 
 
 def _speed(writer: Writer, pairs: Sequence[Pair]) -> dict[str, float | None]:
@@ -128,16 +130,7 @@ def _speed(writer: Writer, pairs: Sequence[Pair]) -> dict[str, float | None]:
         firsts.append(said.seconds_first * 1e3)
         if said.tokens > 3:
             rates.append(said.tokens_per_second)
-    return {"first_ms": median(firsts), "answer_ms": median(wholes), "tokens_per_s": median(rates) if rates else None, "rss_mb": _resident(writer)}
-
-
-def _resident(writer: Writer) -> float | None:
-    try:
-        status = Path(f"/proc/{writer.engine.worker_pid}/status").read_text()
-    except OSError:
-        return None
-    found = [line for line in status.splitlines() if line.startswith("VmRSS")]
-    return int(found[0].split()[1]) / 1e3 if found else None
+    return {"first_ms": median(firsts), "answer_ms": median(wholes), "tokens_per_s": median(rates) if rates else None, "rss_mb": rss_mb(writer.engine.worker_pid)}
 
 
 def _size(opened: Writer | Summariser) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...proof.textual import TextScore, bleu, chrf, coverage_score, mean_score, rouge_scores
 from ...tasks.attributes import attributes
 from ...tasks.faithful import unsupported
@@ -13,8 +15,6 @@ from ...tasks.reading.pairs import Pair
 
 def scores_of(task: str, pairs: Sequence[Pair], said: Sequence[str], seed: int) -> dict[str, Any]:
     """Name of the metric → value, low, high (95 %, bootstrap over rows) and the signature that makes it reproducible."""
-    import numpy as np
-
     references = [list(pair.references) for pair in pairs]
     found: dict[str, TextScore]
     if task == "summarize":
