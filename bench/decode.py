@@ -162,8 +162,8 @@ def main() -> None:
 def write(args: argparse.Namespace, found: dict[str, list[float]], sizes: dict[str, int]) -> None:
     """decode.json and README.md, or the table alone."""
     middle = {name: statistics.median(values) for name, values in found.items()}
-    rows = [f"| {name} | {middle[name]:.1f} | {min(values):.1f}–{max(values):.1f} | {sizes[name] / 1e6:.0f} |" if name in sizes else
-            f"| {name} | {middle[name]:.1f} | {min(values):.1f}–{max(values):.1f} | – |" for name, values in found.items()]
+    rows = [f"| {name} | {middle[name]:.1f} | {min(values):.1f}–{max(values):.1f} | {f'{sizes[name] / 1e6:.0f}' if name in sizes else '–'} |"
+            for name, values in found.items()]
     table = "\n".join(["| model and runtime | tokens/s, median | range | MB |", "|---|---:|---:|---:|", *rows])
     command = shlex.join(["python", "bench/decode.py", *sys.argv[1:]])
     text = (f"# Decoding, {args.threads} threads\n\n    {command}\n\nGreedy, {args.tokens} tokens after a prompt of {PROMPT}, one request at a time, "

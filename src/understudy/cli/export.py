@@ -7,10 +7,12 @@ from dataclasses import asdict
 
 import click
 
+from ..recipes.text.config import FORMS
+
 
 @click.command()
 @click.argument("model")
-@click.option("--to", "form", type=click.Choice(["gguf", "ollama", "hf", "onnx"]), required=True, help="The form.")
+@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="The form.")
 @click.option("--out", required=True, metavar="PATH", help="Where it goes; it must not be there yet.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def command(model: str, form: str, out: str, as_json: bool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +10,7 @@ import click
 from ..errors import UsageError
 from . import localising, writing
 from .sampling import sampling_flags, used
+from .tables import answer_table
 
 if TYPE_CHECKING:
     from ..run.answer import Understudy
@@ -76,7 +75,8 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
             else:
                 writing.answer_given(opened, list(texts), given, as_json)
     elif source:
-        _file(opened, source, target, text_column, encoding, on_bad_row, as_json)
+        answer_table(lambda some: _labelled(opened, some), ("label", "confidence", "rung"), source, target, text_column=text_column,
+                     encoding=encoding, on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)
     else:
         _given(opened, list(texts), top, as_json)
 
@@ -112,22 +112,5 @@ def _plain(text: str, said: Prediction, more: list[tuple[str, float]] | None) ->
     return {**told, "top": [{"label": label, "confidence": share} for label, share in more]} if more else told
 
 
-def _file(opened: Understudy, source: str, target: str, text_column: str | None, encoding: str | None, on_bad_row: str, as_json: bool) -> None:
-    from ..tasks.reading import open_writer, stream_rows
-
-    table, column, rows = stream_rows(source, text_column=text_column, encoding=encoding, on_bad_row=on_bad_row)
-    added = [name if name not in table.columns else f"predicted_{name}" for name in ("label", "confidence", "rung")]
-    size = os.path.getsize(source) if source != "-" and sys.stderr.isatty() else None
-    done = 0
-    with open_writer(target, [*table.columns, *added], "jsonl" if as_json and target == "-" else None) as writer:
-        for chunk in writing.chunks(rows, _CHUNK):
-            said = opened.predict([str(row.values[column]) for row in chunk])
-            for row, one in zip(chunk, said, strict=True):
-                writer.write({**row.values, **dict(zip(added, (one.label or "", round(one.confidence, 6), one.rung), strict=True))})
-            done += len(chunk)
-            if size is not None:
-                click.echo(f"\r{done:,} rows", err=True, nl=False)
-    if size is not None:
-        click.echo("", err=True)
-    if table.skipped_count:
-        click.echo(f"{table.skipped_count:,} rows skipped; the first: line {table.skipped[0][0]}, {table.skipped[0][1]}", err=True)
+def _labelled(opened: Understudy, texts: list[str]) -> list[tuple[object, ...]]:
+    return [(one.label or "", round(one.confidence, 6), one.rung) for one in opened.predict(texts)]

@@ -7,10 +7,12 @@ from dataclasses import asdict
 
 import click
 
+from ..recipes.text.config import PRECISIONS
+
 
 @click.command()
 @click.argument("model")
-@click.option("--to", type=click.Choice(["f16", "q8_0", "q4_0", "q4_k_m"]), required=True, help="The precision of the weights.")
+@click.option("--to", type=click.Choice(PRECISIONS), required=True, help="The precision of the weights.")
 @click.option("--out", required=True, metavar="FILE", help="The new .gguf.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 def command(model: str, to: str, out: str, as_json: bool) -> None:

@@ -13,12 +13,11 @@ import click
 from ..errors import UsageError
 from ..recipes.config import TrainConfig
 from ..recipes.events import Event
-from ..recipes.text.config import TextConfig
+from ..recipes.text.config import TASKS, TextConfig
 
 _PARSERS = {"max_error": "parse_share", "test_share": "parse_share", "max_size": "parse_size", "time_budget": "parse_duration",
             "max_latency": "parse_duration"}
 _WHOLE = ("seed", "threads", "pieces", "context")
-TASKS = ("classify", "translate", "summarize", "generate", "lm", "chat")
 
 
 def _shared() -> dict[str, list[Field]]:
@@ -73,7 +72,7 @@ def _config(task: str, given: dict[str, Any]) -> Any:
 @click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--out", required=True, metavar="DIR", help="Where the bundle goes; an earlier bundle there is replaced.")
-@click.option("--task", type=click.Choice(TASKS), default="classify", show_default=True, help="What the model is for.")
+@click.option("--task", type=click.Choice(["classify", *TASKS]), default="classify", show_default=True, help="What the model is for.")
 @_dials
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def command(data: tuple[str, ...], out: str, task: str, as_json: bool, **given: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +11,12 @@ import click
 
 from ..errors import UsageError
 from .sampling import chosen
+from .tables import answer_table
 
 if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
     from ..run.summarising import Summariser
     from ..run.writing import Writer, Written
-    from ..tasks.reading import Row
     from ..tasks.summarise import Summary
 
 _CHUNK = 64
@@ -47,18 +45,20 @@ def answer_file(writer: Writer, source: str, target: str, text_column: str | Non
     if _is_document(source) and writer.task in ("translate", "summarize"):
         _document(writer, source, target, encoding, sampling, as_json)
     else:
-        _table(lambda texts: [(one.text, one.finish) for one in writer.predict(texts, sampling)], ("answer", "finish"),
-               source, target, text_column, encoding, on_bad_row, as_json)
+        answer_table(lambda texts: [(one.text, one.finish) for one in writer.predict(texts, sampling)], ("answer", "finish"), source, target,
+                     text_column=text_column, encoding=encoding, on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)
 
 
 def summarise(model: Summariser, texts: list[str], source: str | None, target: str, text_column: str | None, encoding: str | None,
               on_bad_row: str, length: dict[str, int | None], as_json: bool) -> None:
     """Summaries of texts given here, of a document, or of the rows of a table."""
     if source and not _is_document(source):
-        _table(lambda some: [(one.text, "; ".join(one.flags)) for one in model.predict(some, **length)], ("summary", "flags"),
-               source, target, text_column, encoding, on_bad_row, as_json)
+        answer_table(lambda some: [(one.text, "; ".join(one.flags)) for one in model.predict(some, **length)], ("summary", "flags"), source, target,
+                     text_column=text_column, encoding=encoding, on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)
         return
-    given = [read_document(source, encoding)] if source else texts
+    from ..tasks.reading.plain_text import read_text
+
+    given = [read_text(source, encoding)] if source else texts
     said = model.predict(given, **length)
     if as_json:
         lines = json.dumps([_summary(one) for one in said], ensure_ascii=False)
@@ -97,42 +97,10 @@ def plain(text: str, one: Written) -> dict[str, Any]:
 
 
 def _document(writer: Writer, source: str, target: str, encoding: str | None, sampling: Sampling, as_json: bool) -> None:
-    text = read_document(source, encoding)
+    from ..tasks.reading.plain_text import read_text
+
+    text = read_text(source, encoding)
     one = writer.predict(text, sampling)
     _put(json.dumps(plain(text, one), ensure_ascii=False) if as_json else one.text, target)
     if one.finish == "length":
         click.echo("note: the answer was cut at its longest; --max-tokens allows more", err=True)
-
-
-def read_document(path: str, encoding: str | None) -> str:
-    """A text file, whole. Raises UsageError where it cannot be read as text."""
-    try:
-        return Path(path).read_text(encoding=encoding or "utf-8-sig")
-    except OSError as problem:
-        raise UsageError(f"{path} cannot be read: {problem.strerror}") from None
-    except (UnicodeDecodeError, LookupError) as problem:
-        raise UsageError(f"{path} is not {encoding or 'UTF-8'} text: {problem}", hint="name its encoding: --encoding windows-1252") from None
-
-
-def _table(answer: Callable[[list[str]], list[tuple[str, ...]]], names: tuple[str, ...], source: str, target: str, text_column: str | None,
-           encoding: str | None, on_bad_row: str, as_json: bool) -> None:
-    from ..tasks.reading import open_writer, stream_rows
-
-    table, column, rows = stream_rows(source, text_column=text_column, encoding=encoding, on_bad_row=on_bad_row)
-    added = [name if name not in table.columns else f"predicted_{name}" for name in names]
-    done = 0
-    with open_writer(target, [*table.columns, *added], "jsonl" if as_json and target == "-" else None) as out:
-        for chunk in chunks(rows):
-            for row, said in zip(chunk, answer([str(row.values[column]) for row in chunk]), strict=True):
-                out.write({**row.values, **dict(zip(added, said, strict=True))})
-            done += len(chunk)
-            if sys.stderr.isatty():
-                click.echo(f"\r{done:,} rows", err=True, nl=False)
-    if table.skipped_count:
-        click.echo(f"{table.skipped_count:,} rows skipped; the first: line {table.skipped[0][0]}, {table.skipped[0][1]}", err=True)
-
-
-def chunks(rows: Iterator[Row], size: int = _CHUNK) -> Iterator[list[Row]]:
-    """Rows in lists of `size`, the last one shorter."""
-    while chunk := list(islice(rows, size)):
-        yield chunk

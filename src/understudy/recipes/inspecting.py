@@ -12,10 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..bundle import open_bundle
 from ..errors import BundleError, UnderstudyError
+
+if TYPE_CHECKING:
+    from ..run.summarising import Summariser
+    from ..run.writing import Writer
 
 _EXTRAS = {"train": ("torch", "transformers", "onnx", "scipy", "matplotlib"), "generate": ("xllamacpp", "gguf", "sacrebleu", "jinja2"),
            "parquet": ("pyarrow",)}
@@ -44,13 +48,14 @@ def show(path: str | os.PathLike[str], *, verify: bool = False) -> dict[str, Any
 def _answer_checks(bundle) -> int:
     """Answers checks.json again; how many there were."""
     from ..run.answer import Understudy
+    from ..run.opening import answering
 
     if "checks.json" not in bundle.files():
         return 0
     told = json.loads(bundle.read("checks.json"))
-    if bundle.manifest.task != "classify":
-        return _answer_texts(bundle, told["checks"])
-    opened = Understudy(bundle)
+    opened = answering(bundle)
+    if not isinstance(opened, Understudy):
+        return _answer_texts(opened, told["checks"])
     for check in told["checks"]:
         said = opened.predict(check["text"])
         if said.label != check["label"] or abs(said.confidence - check["confidence"]) > told["tolerance"]:
@@ -60,19 +65,17 @@ def _answer_checks(bundle) -> int:
     return len(told["checks"])
 
 
-def _answer_texts(bundle, checks: list[dict[str, str]]) -> int:
+def _answer_texts(opened: Summariser | Writer, checks: list[dict[str, str]]) -> int:
     """Answers the checks of a text bundle again; greedy answers are the same on every machine but for near ties."""
     from ..run.generate.sampling import Sampling
     from ..run.summarising import Summariser
-    from ..run.writing import Writer
 
-    opened = Summariser(bundle) if bundle.manifest.rungs[-1].kind == "extract" else Writer(bundle)
     try:
         for check in checks:
             text = check["text"]
             said = (opened.predict(text, sentences=1) if isinstance(opened, Summariser) else opened.predict(text, Sampling(max_tokens=24))).text
             if said != check["answer"]:
-                raise BundleError(f"{bundle.path}: the check {text!r} should give {check['answer']!r} and gives {said!r} here",
+                raise BundleError(f"{opened.bundle.path}: the check {text!r} should give {check['answer']!r} and gives {said!r} here",
                                   hint="this machine or this llama.cpp computes differently; run `understudy doctor`")
     finally:
         opened.close()

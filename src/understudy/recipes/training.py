@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .events import Listener, silent
+from .text.config import TASKS
 
 if TYPE_CHECKING:
     from .classify import TrainResult
     from .text.train import TextResult
-
-TEXT_TASKS = ("translate", "summarize", "generate", "lm", "chat")
-
 
 def train(data: str | Path | Sequence[str | Path], *, out: str | Path, task: str = "classify", config: Any = None, listen: Listener = silent,
           **dials: Any) -> TrainResult | TextResult:
@@ -26,11 +24,11 @@ def train(data: str | Path | Sequence[str | Path], *, out: str | Path, task: str
         from .classify import train as train_classifier
 
         return train_classifier(_one(data), out=out, config=config, listen=listen, **dials)
-    if task in TEXT_TASKS:
+    if task in TASKS:
         from .text.train import train_text
 
         return train_text(data, task, out=out, config=config, listen=listen, **dials)
-    raise UsageError(f"the task is {task!r}", hint=f"one of classify, {', '.join(TEXT_TASKS)}")
+    raise UsageError(f"the task is {task!r}", hint=f"one of classify, {', '.join(TASKS)}")
 
 
 def _one(data: str | Path | Sequence[str | Path]) -> str | Path:

@@ -22,7 +22,9 @@ class Chat:
     """`say(text)` streams the answer and keeps both turns in `messages`. Close it, or use it in a `with` statement."""
 
     def __init__(self, engine: Engine, ids: Callable[[Messages], list[int]], stop: tuple[str, ...], system: str | None = None) -> None:
-        self._engine, self._ids, self._stop = engine, ids, stop
+        self._engine, self._ids = engine, ids
+        self.stop = stop
+        """Strings that end an answer."""
         self._system = system
         self.messages: Messages = []
         self.reset()
@@ -62,11 +64,6 @@ class Chat:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """Strings that end an answer."""
-        return self._stop
 
 
 def open_chat(path: str | os.PathLike[str], *, system: str | None = None, **settings: Any) -> Chat:

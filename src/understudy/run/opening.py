@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..bundle import open_bundle
+from ..bundle import Bundle, open_bundle
 from .answer import Understudy
 
 if TYPE_CHECKING:
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True, copy: bool = False) -> Understudy | Summariser | Writer:
     """Opens a bundle: an Understudy where its task is to classify, a Summariser where it chooses sentences, else a Writer.
 
-    `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. `copy` lets a Writer guess ahead from its prompt (`Sampling(copy=True)`). Raises
-    BundleError for a bundle that is broken or hostile.
+    `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. `copy` lets a
+    Writer guess ahead from its prompt (`Sampling(copy=True)`). Raises BundleError for a bundle that is broken or hostile.
     """
-    bundle = open_bundle(path, verify="full" if verify else "sizes")
+    return answering(open_bundle(path, verify="full" if verify else "sizes"), threads=threads, copy=copy)
+
+
+def answering(bundle: Bundle, *, threads: int = 1, copy: bool = False) -> Understudy | Summariser | Writer:
+    """What answers from an opened bundle, by its task and the kind of its last rung."""
     if bundle.manifest.task == "classify":
         return Understudy(bundle, threads=threads)
     if bundle.manifest.rungs[-1].kind == "extract":

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError, missing_extra
+from ..errors import UsageError
 from ..models.decoder import Decoder, DecoderShape, save_hub
 from ..models.pieces import rebuilt
+from .gguf.quantise import open_gguf
 
 _PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
           "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
@@ -19,11 +20,9 @@ _TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": 
 
 def unpack(packed: Path, folder: Path) -> None:
     """Writes `folder`, weights in float32 as precise as the GGUF holds them. Raises UsageError for a model of another shape."""
-    try:
-        from gguf import GGUFReader, dequantize
-    except ImportError:
-        raise missing_extra("reading a .gguf", "generate") from None
-    reader = GGUFReader(packed)
+    reader = open_gguf(packed)
+    from gguf import dequantize
+
     told = {name: field.contents() for name, field in reader.fields.items()}
     if told.get("general.architecture") != "llama" or told.get("tokenizer.ggml.model") != "gpt2" or told.get("tokenizer.ggml.pre") != "gpt-2":
         raise UsageError(f"{packed} is not of the shape that Understudy trains, and only that is written back", hint="its Hugging Face original is the better source")

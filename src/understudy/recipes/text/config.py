@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 TASKS = ("translate", "summarize", "generate", "lm", "chat")
 
 
+PRECISIONS = ("f16", "q8_0", "q4_0", "q4_k_m")
+FORMS = ("gguf", "ollama", "hf", "onnx")
+"""What a model can be written as for other programs."""
+
+
 @dataclass(frozen=True)
 class Size:
     """One setting of the dial: the decoder's shape without its vocabulary, and how many pieces to learn."""
@@ -60,7 +65,7 @@ class TextConfig:
     context: int = dial(512, "Longest sequence in tokens, prompt and answer together.", metavar="N")
     epochs: float = dial(20.0, "Passes over the data, unless the time budget ends the run earlier.")
     time_budget: float | None = dial(1800.0, "Seconds that training may take, e.g. 30m; the schedule ends with it.", metavar="SECONDS")
-    precision: str = dial("q8_0", "The weights of the shipped model.", choices=("f16", "q8_0", "q4_0", "q4_k_m"))
+    precision: str = dial("q8_0", "The weights of the shipped model.", choices=PRECISIONS)
     gate: str | None = dial(None, "Refuse to write a bundle that misses this, e.g. 'bleu>=30,size<=10MB'.", metavar="RULES")
     seed: int = dial(0, "Same seed, same data, same steps.")
     threads: int | None = dial(None, "CPU threads for training; all cores when not given.")

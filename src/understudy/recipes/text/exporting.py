@@ -18,9 +18,9 @@ from ...run.writing import SPEC
 from ...shrink.gguf.quantise import requantise
 from ...shrink.gguf.write import write_gguf
 from ...shrink.unpack import unpack
+from .config import FORMS
 from .engines import gguf_of
 
-FORMS = ("gguf", "ollama", "hf", "onnx")
 PROMPTS = ("The", "Where is the", "In the beginning", "name[Blue Spice]", "1, 2, 3,")
 _TOKENS = 32
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError, UsageError
-from ...tasks.reading.pairs import Pair, PairSet, grouped, read_pairs, share_of
+from ...tasks.reading.pairs import Pair, PairSet, folded, grouped, read_pairs, share_of
 from ...tasks.reading.plain_text import blocks, read_text
 from ...tasks.reading.turns import Conversation, read_conversations
 from .config import TASKS, TextConfig
@@ -63,8 +63,8 @@ def _paired(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
         lines.append(f"removed {len(whole.pairs) - len(distinct):,} pairs that came before")
     pairs = [Pair(source, targets[0], 0, targets[1:]) for source, targets in distinct]
     if given:
-        known = {_folded(pair.source) for pair in given.pairs}
-        train = [pair for pair in pairs if _folded(pair.source) not in known]
+        known = {folded(pair.source) for pair in given.pairs}
+        train = [pair for pair in pairs if folded(pair.source) not in known]
         if len(train) < len(pairs):
             lines.append(f"removed {len(pairs) - len(train):,} training pairs whose source is in the test data")
         test = given.pairs
@@ -101,10 +101,6 @@ def _conversing(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
 
 def _read(path: str | Path, config: TextConfig) -> PairSet:
     return read_pairs(path, source=config.source, target=config.target, encoding=config.encoding, on_bad_row=config.on_bad_row)
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _plain(data: Sequence[str | Path], config: TextConfig) -> PreparedText:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...bundle import open_bundle
@@ -33,10 +34,9 @@ def taught(pairs: Sequence[Pair], extra: Sequence[str], teacher: str, task: str,
     """
     sources = list(dict.fromkeys([*(pair.source for pair in pairs), *extra]))
     known = {(pair.source, reference) for pair in pairs for reference in pair.references}
-    said: dict[str, str | None] = {}
     key, answer = _teacher(teacher, task, instruction, longest)
     path = cache_dir("answers") / f"{key[:32]}.jsonl"
-    said.update(_read(path))
+    said = _read(path)
     left = [source for source in sources if source not in said]
     with answer() as ask, path.open("a", encoding="utf-8") as kept:
         for start in range(0, len(left), _BATCH):
@@ -67,8 +67,6 @@ def _read(path: Path) -> dict[str, str | None]:
 
 def _teacher(teacher: str, task: str, instruction: str | None, longest: int) -> tuple[str, Callable]:
     """(what its answers depend on, a context manager that gives texts → answers)."""
-    from contextlib import contextmanager
-
     if (Path(teacher) / "manifest.json").is_file():
         bundle = open_bundle(teacher)
         if bundle.manifest.task != task or bundle.manifest.rungs[-1].kind != "gguf":

@@ -122,9 +122,14 @@ def _mixed_up(pairs: Sequence[Pair], columns: tuple[str, str]) -> list[str]:
     return []
 
 
+def folded(text: str) -> str:
+    """The text without letter case and with single blanks: two sources that fold alike are one."""
+    return " ".join(text.lower().split())
+
+
 def share_of(text: str, salt: str = "") -> float:
     """A number in [0, 1) that depends on the text alone: rows with one source stay in one split, whatever the order."""
-    digest = blake2b(f"{salt}\0{' '.join(text.lower().split())}".encode("utf-8", "replace"), digest_size=8).digest()
+    digest = blake2b(f"{salt}\0{folded(text)}".encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
