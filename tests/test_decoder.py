@@ -52,6 +52,15 @@ def test_the_decoder_is_transformers_llama(tmp_path, tokenizer):
     assert sum(p.numel() for p in model.parameters()) == SHAPE.parameters
 
 
+def test_dropout_is_for_training_only():
+    model = small()
+    tokens = torch.randint(0, 290, (2, 20))
+    plain = model(tokens)
+    model.dropout = 0.3
+    assert torch.equal(plain, model(tokens))
+    assert not torch.allclose(plain, model.train()(tokens))
+
+
 def test_packed_sequences_do_not_see_each_other():
     model = small()
     first, second = torch.randint(0, 300, (1, 9)), torch.randint(0, 300, (1, 14))

@@ -70,6 +70,10 @@ def test_what_cannot_be_a_base_is_refused_in_words(tmp_path, pairs):
         train_text(pairs, "translate", out=tmp_path / "out", base=str(tmp_path / "bert"), **BASE)
     with pytest.raises(TeacherError, match="not a folder"):
         train_text(pairs, "translate", out=tmp_path / "out", base=str(tmp_path / "missing"), **BASE)
+    with pytest.raises(UsageError, match=r"--dropout 0\.2 is for models from scratch"):
+        train_text(pairs, "translate", out=tmp_path / "out", base=str(tmp_path / "bert"), dropout=0.2, **BASE)
+    with pytest.raises(UsageError, match="--smoothing is 1, and nothing would be learned"):
+        train_text(pairs, "translate", out=tmp_path / "out", smoothing=1.0, **QUICK)
 
 
 def test_a_teacher_bundle_teaches_new_sources_and_is_asked_once(tmp_path, pairs):

@@ -15,8 +15,8 @@ from ..recipes.config import TrainConfig
 from ..recipes.events import Event
 from ..recipes.text.config import TASKS, TextConfig
 
-_PARSERS = {"max_error": "parse_share", "test_share": "parse_share", "max_size": "parse_size", "time_budget": "parse_duration",
-            "max_latency": "parse_duration"}
+_PARSERS = {**dict.fromkeys(("max_error", "test_share", "dropout", "smoothing"), "parse_share"), "max_size": "parse_size",
+            **dict.fromkeys(("time_budget", "max_latency"), "parse_duration")}
 _WHOLE = ("seed", "threads", "pieces", "context")
 
 

@@ -77,9 +77,9 @@ class _Layer(nn.Module):
         self.input_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
         self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
 
-    def forward(self, h: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
-        h = h + self.self_attn(self.input_layernorm(h), turn, mask)
-        return h + self.mlp(self.post_attention_layernorm(h))
+    def forward(self, h: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None, dropout: float = 0.0) -> torch.Tensor:
+        h = h + F.dropout(self.self_attn(self.input_layernorm(h), turn, mask), dropout, dropout > 0)
+        return h + F.dropout(self.mlp(self.post_attention_layernorm(h)), dropout, dropout > 0)
 
 
 class _Body(nn.Module):
@@ -98,6 +98,7 @@ class Decoder(nn.Module):
         self.shape = shape
         self.model = _Body(shape)
         self.dropout = 0.0
+        """Share of what a block adds that is left out while training."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 deep = name.endswith(("o_proj.weight", "down_proj.weight"))
@@ -115,10 +116,10 @@ class Decoder(nn.Module):
         if segments is not None:
             mask = apart(segments)
             positions = positions - first_of(segments)
-        h = F.dropout(self.model.embed_tokens(ids), self.dropout, self.training)
+        h = self.model.embed_tokens(ids)
         turn = angles(positions, self.shape.width // self.shape.heads, self.shape.theta)
         for layer in self.model.layers:
-            h = F.dropout(layer(h, turn, mask), self.dropout, self.training) if self.dropout else layer(h, turn, mask)
+            h = layer(h, turn, mask, self.dropout if self.training else 0.0)
         return self.model.norm(h)
 
     def logits(self, h: torch.Tensor) -> torch.Tensor:

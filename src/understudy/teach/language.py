@@ -36,11 +36,11 @@ class LanguageConfig:
     seconds: float | None = None
     tokens: int = 4096
     """Tokens in a batch."""
-    rate: float = 4e-3
+    rate: float = 2.5e-3
     """Of the matrices inside the layers."""
     muon: bool = True
     """Whether those are trained by Muon; adapters are trained by AdamW, whose steps suit low ranks."""
-    embedding_rate: float = 4e-3
+    embedding_rate: float = 2.5e-3
     decay: float = 0.05
     warm_up: float = 0.02
     cool_down: float = 0.5

@@ -36,7 +36,7 @@ class Size:
         return DecoderShape(vocabulary, self.width, self.layers, self.heads, self.kv_heads, self.hidden, context)
 
 
-SIZES = {"tiny": Size(128, 4, 4, 4, 384, 2000), "small": Size(192, 6, 6, 6, 512, 4000), "base": Size(256, 6, 8, 8, 768, 6000),
+SIZES = {"tiny": Size(128, 4, 4, 4, 384, 2000), "small": Size(192, 6, 6, 6, 512, 4000), "base": Size(288, 6, 9, 9, 768, 8000),
          "large": Size(384, 8, 12, 12, 1024, 8000)}
 
 
@@ -44,7 +44,7 @@ SIZES = {"tiny": Size(128, 4, 4, 4, 384, 2000), "small": Size(192, 6, 6, 6, 512,
 class TextConfig:
     """How a writing model is made. Sizes are bytes, times seconds, shares 0–1."""
 
-    size: str = dial("base", "The one dial: tiny (1M parameters), small (3M), base (6M) or large (16M).", choices=tuple(SIZES))
+    size: str = dial("base", "The one dial: tiny (1M parameters), small (3M), base (8M) or large (16M).", choices=tuple(SIZES))
     method: str = dial("extractive", "How to summarise: extractive (chooses sentences, cannot invent) or abstractive (a decoder writes).",
                        choices=("extractive", "abstractive"))
     encoder: str = dial("auto", "Extractive: whether an encoder reads the sentences too; auto keeps it where it helps on unseen documents.",
@@ -65,6 +65,9 @@ class TextConfig:
     context: int = dial(512, "Longest sequence in tokens, prompt and answer together.", metavar="N")
     epochs: float = dial(20.0, "Passes over the data, unless the time budget ends the run earlier.")
     time_budget: float | None = dial(1800.0, "Seconds that training may take, e.g. 30m; the schedule ends with it.", metavar="SECONDS")
+    dropout: float | None = dial(None, "Share of what a layer adds that is left out in training; 0.1 for text to text, else 0.", metavar="SHARE")
+    smoothing: float | None = dial(None, "Share of the goal spread over all pieces; 0.1 for text to text, else 0: it blurs probabilities.",
+                                   metavar="SHARE")
     precision: str = dial("q8_0", "The weights of the shipped model.", choices=PRECISIONS)
     gate: str | None = dial(None, "Refuse to write a bundle that misses this, e.g. 'bleu>=30,size<=10MB'.", metavar="RULES")
     seed: int = dial(0, "Same seed, same data, same steps.")

@@ -78,15 +78,28 @@ def fit(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float
     torch.manual_seed(config.seed)
     model = Decoder(size.shape(tokenizer.get_vocab_size(), config.context))
     pad = special_id(tokenizer, PAD)
-    loop = LanguageConfig(epochs=config.epochs, seconds=seconds)
-    listen(Event("write", f"{tokenizer.get_vocab_size():,} pieces, {model.shape.parameters:,} parameters"))
+    dropout, smoothing = _against_overfitting(train, config)
+    loop = LanguageConfig(epochs=config.epochs, seconds=seconds, dropout=dropout, smoothing=smoothing)
+    listen(Event("write", f"{tokenizer.get_vocab_size():,} pieces, {model.shape.parameters:,} parameters"
+                          + (f", dropout {dropout:g}, smoothing {smoothing:g}" if dropout or smoothing else "")))
     nats, tokens, steps = _run(model, encoded(train, split, marks, config.context), loop, config, listen, stop, str(asdict(model.shape)))
     return Fitted(lambda folder: save_hub(model, tokenizer.to_str(), folder, bos=special_id(tokenizer, BOS), eos=special_id(tokenizer, EOS), pad=pad),
                   split, marks, model.shape.parameters, config.context, nats, tokens, steps)
 
 
+def _against_overfitting(train: Sequence[Pair | Conversation], config: TextConfig) -> tuple[float, float]:
+    """(dropout, smoothing). A tenth of each is worth 2 BLEU where pairs are passed several times; text is passed a few times at most."""
+    usual = 0.1 if isinstance(train[0], Pair) and train[0].source else 0.0
+    for name, value in (("dropout", config.dropout), ("smoothing", config.smoothing)):
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"--{name} is {value:g}, and nothing would be learned", hint="a share from 0 to below 1; 0.1 is usual")
+    return usual if config.dropout is None else config.dropout, usual if config.smoothing is None else config.smoothing
+
+
 def _from_base(train: Sequence[Pair | Conversation], config: TextConfig, seconds: float | None, listen: Listener, stop: Callable[[], bool]) -> Fitted:
     """The same for a checkpoint: adapters on its layers, or all its weights, and a line break between source and answer."""
+    if config.dropout:
+        raise UsageError(f"--dropout {config.dropout:g} is for models from scratch; a base keeps its layers as they are", hint="leave it out")
     if isinstance(train[0], Conversation):
         raise UsageError("chat cannot be trained on a base yet", hint="--task generate with prompt and answer columns, or chat from scratch")
     folder = find_checkpoint(str(config.base))
@@ -103,7 +116,8 @@ def _from_base(train: Sequence[Pair | Conversation], config: TextConfig, seconds
 
     context = min(config.context, model.context)
     rate = _FULL_RATE if config.full else _ADAPTER_RATE
-    loop = LanguageConfig(epochs=config.epochs, seconds=seconds, rate=rate, embedding_rate=rate, muon=False, tokens=2048, warm_up=0.05)
+    loop = LanguageConfig(epochs=config.epochs, seconds=seconds, rate=rate, embedding_rate=rate, muon=False, tokens=2048, warm_up=0.05,
+                          smoothing=config.smoothing or 0.0)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in model.parameters()) - (0 if config.full else learned)
     listen(Event("write", f"{config.base}: {whole:,} parameters" + (f", {learned:,} of them learn" if config.full else f" and {learned:,} in adapters")))
