@@ -114,6 +114,7 @@ class Source:
         self.path = None if self.is_stdin else Path(path)
         self._pipe: Reader | None = None
         self._raw: _Counted | None = None
+        self._latest: _Counted | None = None
         if self.path is None:
             self.gzipped = self._peek_stdin()
         else:
@@ -129,6 +130,11 @@ class Source:
             raise UsageError("standard input was already read", hint="save it to a file to read it twice")
         reader, self._pipe = self._pipe, None
         return reader
+
+    @property
+    def share(self) -> float | None:
+        """How much of the file the latest reader has read, 0–1; None for standard input."""
+        return None if self.path is None or self._latest is None else min(1.0, self._latest.total / self._stat.st_size)
 
     def check_unchanged(self) -> None:
         """Raises DataError when the file was changed, replaced or removed since it was opened."""
@@ -162,7 +168,7 @@ class Source:
             raise DataError(f"{self.name} cannot be opened: {_reason(error)}", hint=_ACCESS_HINT) from error
 
     def _open_file(self) -> Reader:
-        raw = self._open_raw()
+        raw = self._latest = self._open_raw()
         return _Expanded(raw, raw, self.name) if self.gzipped else raw
 
     def _peek_file(self) -> bool:
