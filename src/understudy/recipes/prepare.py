@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, UsageError
-from ..tasks.reading import Dataset, check_labels, clean, read_examples, read_label_map, split
+from ..tasks.reading import Dataset, check_labels, check_singles, clean, read_examples, read_label_map, split
 from ..tasks.types import Example
 from .config import TrainConfig
 
@@ -46,8 +46,8 @@ def prepare(data: str | Path, config: TrainConfig) -> Prepared:
     dataset = _read(data, config)
     lines = dataset.report.lines()
     given = _read(config.test, config) if config.test else None
-    cleaned = clean(dataset.examples, given.examples if given else ())
-    check_labels(cleaned)
+    cleaned = check_singles(clean(dataset.examples, given.examples if given else ()), str(data), config.on_bad_row)
+    check_labels(cleaned, str(data))
     train, test = (cleaned.train, cleaned.test) if given else split(cleaned.train, config.test_share)
     if given:
         lines += given.report.lines()
