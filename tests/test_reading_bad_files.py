@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 
 import pytest
 
@@ -201,8 +202,24 @@ def test_more_text_than_memory_may_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "MUCH_TEXT", 100)
     assert any("450 characters of text are held in memory" in note for note in read_examples(path).report.notes)
     monkeypatch.setattr(examples, "MAX_TEXT", 100)
-    with pytest.raises(DataError, match="holds more than 100 characters of text"):
+    with pytest.raises(DataError, match="holds about 458 characters of text; all of it is held in memory, and there is room for 100 here") as caught:
         read_examples(path)
+    assert "a random part of the rows" in caught.value.hint
+    # Just over the limit the guess from the first rows may err: the rows themselves decide.
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="holds more than 300 characters of text"):
+        read_examples(path, most=300)
+    assert len(read_examples(path, most=450).examples) == 50
+
+
+def test_a_huge_file_is_refused_by_its_size_and_first_rows(tmp_path):
+    path = put(tmp_path, "a.csv", "id,text,note,label\n" + "1,some text,much longer than the text itself,b\n" * 300)
+    with path.open("r+b") as file:
+        file.truncate(5_000_000_000)  # a hole on the disk; reading it would take a minute
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"a.csv holds about 9\d\d,\d\d\d,\d\d\d characters of text; .* room for 100,000,000 here"):
+        read_examples(path, most=100_000_000, encoding="utf-8")
+    assert time.monotonic() - began < 2
 
 
 def test_parquet_rows_are_checked_too(tmp_path):

@@ -190,11 +190,23 @@ def test_what_cannot_be_trained_on_says_why(work, config, tmp_path):
     write_csv(tmp_path / "one.csv", [("a text", "only"), ("another", "only")])
     with pytest.raises(DataError, match="label"):
         train(tmp_path / "one.csv", out=tmp_path / "x", config=replace(config, test=None))
+    write_csv(tmp_path / "lonely.csv", [*rows(60, 4), ("once only", "lonely")])
+    with pytest.raises(DataError, match="lonely.csv, line 62: the label 'lonely' has a single text"):
+        train(tmp_path / "lonely.csv", out=tmp_path / "x", config=replace(config, test=None))
     with pytest.raises(UsageError, match="size is 'huge'"):
         train(work / "train.csv", out=tmp_path / "x", config=replace(config, size="huge"))
     with pytest.raises(TeacherError, match="is not a model folder"):
         train(work / "train.csv", out=tmp_path / "x", config=replace(config, teacher=str(tmp_path)))
     assert not (tmp_path / "x").exists()
+
+
+def test_more_text_than_there_is_memory_for_is_refused(work, config, tmp_path, monkeypatch):
+    import understudy.recipes.memory as memory
+
+    assert memory.room_for_text() > 1_000_000
+    monkeypatch.setattr(memory, "_PER_CHARACTER", 10**12)
+    with pytest.raises(DataError, match=r"train.csv holds about .* and there is room for 1 here"):
+        train(work / "train.csv", out=tmp_path / "x", config=config)
 
 
 def test_label_maps_must_cover_the_labels(work, config, tmp_path):

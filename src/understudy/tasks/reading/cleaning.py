@@ -112,7 +112,7 @@ def check_labels(cleaned: Cleaned, name: str) -> tuple[str, ...]:
         (label, rows), = sizes.items()
         first = next(row.line for row in cleaned.train if row.label == label)
         raise DataError(f"{name}, line {first}: the only label is {label!r}, on {counted(rows, 'training row')}; a classifier needs at least two",
-                        hint="; ".join(["is the label column the right one? name it with --label-column", *([_removed(cleaned)] if cleaned.conflicts or cleaned.leaks else [])]))
+                        hint=_removed(cleaned) if cleaned.conflicts or cleaned.leaks else "is the label column the right one? name it with --label-column")
     return tuple(sorted(sizes))
 
 

@@ -138,6 +138,11 @@ class Source:
         return reader
 
     @property
+    def size(self) -> int | None:
+        """The size of the file; None for standard input and for a gzipped file."""
+        return None if self.path is None or self.gzipped else self._stat.st_size
+
+    @property
     def share(self) -> float | None:
         """How much of the file the latest reader has read, 0–1; None for standard input."""
         return None if self.path is None or self._latest is None else min(1.0, self._latest.total / self._stat.st_size)
