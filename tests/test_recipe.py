@@ -191,7 +191,7 @@ def test_what_cannot_be_trained_on_says_why(work, config, tmp_path):
     with pytest.raises(DataError, match="label"):
         train(tmp_path / "one.csv", out=tmp_path / "x", config=replace(config, test=None))
     write_csv(tmp_path / "lonely.csv", [*rows(60, 4), ("once only", "lonely")])
-    with pytest.raises(DataError, match="lonely.csv, line 62: the label 'lonely' has a single text"):
+    with pytest.raises(DataError, match=r"lonely.csv, line 62: the label 'lonely' has a single text"):
         train(tmp_path / "lonely.csv", out=tmp_path / "x", config=replace(config, test=None))
     with pytest.raises(UsageError, match="size is 'huge'"):
         train(work / "train.csv", out=tmp_path / "x", config=replace(config, size="huge"))
