@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -96,6 +97,28 @@ def test_what_may_not_be_replaced(tmp_path, folder):
     save(tmp_path / "empty", 0.5)
     check_target(tmp_path / "absent")
     assert verify(tmp_path / "empty") == []
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_work(tmp_path, monkeypatch):
+    real = os.mkdir
+
+    def mkdir(path, *rest, **more):
+        if Path(path).is_relative_to(tmp_path / "disk"):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return real(path, *rest, **more)
+
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    for target, message, hint in [(tmp_path / "disk/a/b", r"cannot write .*disk/a/b: read-only file system \(EROFS\)", "another disk"),
+                                  (tmp_path / "file/x", r"file/x cannot be looked at: not a directory \(ENOTDIR\)", "a part of the path is a file"),
+                                  (tmp_path / ("n" * 300), r"n cannot be looked at: file name too long \(ENAMETOOLONG\)", "a shorter folder"),
+                                  (tmp_path / " ", "a bundle cannot be called ' '", "another folder")]:
+        with pytest.raises(BundleError, match=message) as caught:
+            check_target(target)
+        assert hint in caught.value.hint
+    check_target(tmp_path / "new/deep/folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "file"] and not list((tmp_path / "disk").iterdir())
 
 
 def test_a_broken_or_newer_bundle_may_be_replaced(folder):

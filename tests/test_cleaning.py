@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from understudy.errors import DataError, UsageError
-from understudy.tasks.reading import check_labels, clean, split
+from understudy.tasks.reading import check_labels, check_singles, clean, split
 from understudy.tasks.reading.cleaning import key
 from understudy.tasks.types import Example
 
@@ -87,26 +87,40 @@ def test_single_rows_are_listed():
     cleaned = clean(rows(("a", "x"), ("b", "x"), ("c", "y"), ("C", "y"), ("d", "z")))
     assert cleaned.singletons == ("y", "z")
     assert "2 labels with a single training row: 'y', 'z'" in cleaned.lines()
-    assert check_labels(cleaned) == ("x", "y", "z")
+    assert check_labels(cleaned, "a.csv") == ("x", "y", "z")
+
+
+def test_a_label_with_one_text_is_refused_or_skipped_and_counted():
+    cleaned = clean(rows(("a", "x"), ("b", "x"), ("c", "y"), ("C", "y"), ("d", "z"), ("e", "x")))
+    with pytest.raises(DataError, match=r"a.csv, line 4: the label 'y' has a single text, and so has 1 other label; a label needs at least two") as caught:
+        check_singles(cleaned, "a.csv", "fail")
+    assert caught.value.hint == "bring more rows with it, or give it another label; or skip and count such rows: --on-bad-row skip"
+    kept = check_singles(cleaned, "a.csv", "skip")
+    assert [row.text for row in kept.train] == ["a", "b", "e"] and len(kept.train) + kept.duplicates + 2 == 6
+    assert "note: skipped 2 rows whose label has no other text: 'y' (line 4), 'z' (line 6)" in kept.lines()
+    assert check_singles(kept, "a.csv", "fail") is kept
+    with pytest.raises(DataError) as caught:
+        check_singles(clean(rows(*((f"text {n}", f"id {n}") for n in range(9)))), "a.csv", "fail")
+    assert caught.value.hint == "is the label column the right one? name it with --label-column"
 
 
 def test_ten_thousand_labels():
     cleaned = clean(rows(*((f"text {n}", f"label {n % 10_000}") for n in range(20_000))))
-    assert len(check_labels(cleaned)) == 10_000 and cleaned.singletons == ()
+    assert len(check_labels(cleaned, "a.csv")) == 10_000 and cleaned.singletons == ()
 
 
 @pytest.mark.parametrize(("pairs", "message"), [
-    ([("a", "x"), ("b", "x")], "the only label is 'x', on 2 training rows; a classifier needs at least two"),
-    ([("a", "x"), ("a", "y")], "no labelled training rows remain after cleaning"),
-    ([("a", None)], "no labelled training rows remain")])
+    ([("a", "x"), ("b", "x")], "a.csv, line 2: the only label is 'x', on 2 training rows; a classifier needs at least two"),
+    ([("a", "x"), ("a", "y")], "a.csv: no labelled training rows remain after cleaning"),
+    ([("a", None)], "a.csv: no labelled training rows remain")])
 def test_too_few_labels_are_refused(pairs, message):
     with pytest.raises(DataError, match=message):
-        check_labels(clean(rows(*pairs)))
+        check_labels(clean(rows(*pairs)), "a.csv")
 
 
 def test_the_hint_says_what_cleaning_removed():
     with pytest.raises(DataError, match="the only label is 'y'") as caught:
-        check_labels(clean(rows(("a", "x"), ("b", "y")), rows(("A", "x"))))
+        check_labels(clean(rows(("a", "x"), ("b", "y")), rows(("A", "x"))), "a.csv")
     assert "removed 1 training row whose text is in the test data" in caught.value.hint
 
 

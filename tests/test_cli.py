@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
+import time
 
 import pytest
 
@@ -73,6 +78,69 @@ def test_a_reader_that_leaves_is_no_error(bundle, tmp_path):
     line = f"{sys.executable} -m understudy.cli predict {bundle} --input {tmp_path / 'in.csv'} | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, timeout=60)
     assert done.stderr == b"" and done.stdout.count(b"\n") == 1
+
+
+def test_a_slow_pipe_is_answered_row_by_row(bundle):
+    with subprocess.Popen([sys.executable, "-m", "understudy.cli", "predict", str(bundle), "--input", "-"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as running:
+        running.stdin.write(b"text\nwhere is my parcel\n")
+        running.stdin.flush()
+        assert running.stdout.readline() == b"text,label,confidence,rung\n"
+        time.sleep(0.2)
+        running.stdin.write(b"a refund please\n")
+        running.stdin.flush()
+        # Both are here while the pipe is still open.
+        assert [running.stdout.readline().split(b",")[1] for _ in range(2)] == [b"delivery", b"refund"]
+        running.stdin.close()
+        assert running.wait(20) == 0
+
+
+def on_a_terminal(*words: object) -> tuple[int, str]:
+    """(exit code, what standard error shows) of a process whose standard error is a terminal of 70 columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (30, 70))
+    running = subprocess.Popen([sys.executable, "-m", "understudy.cli", *map(str, words)], stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the other end closes
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    return running.wait(20), seen.decode()
+
+
+def test_a_terminal_sees_how_far_a_file_is_and_lines_that_fit(bundle, tmp_path):
+    write_rows(tmp_path / "in.csv", 80)
+    code, seen = on_a_terminal("predict", bundle, "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv")
+    assert code == 0 and "[########################] 100%  80 rows" in seen and "80 rows answered in" in seen
+    assert all(len(part) < 70 for part in seen.split("\r\x1b[K"))
+    code, seen = on_a_terminal("prove", bundle, "--data", tmp_path / "in.csv")
+    assert code == 0 and "ngram" in seen and seen.endswith("\r\x1b[K")
+    code, seen = on_a_terminal("bench", bundle, "--seconds", "0.2")
+    assert code == 0 and "cold start" in seen and seen.endswith("\r\x1b[K")
+    assert process("predict", bundle, "--input", tmp_path / "in.csv").stderr == process("bench", bundle, "--seconds", "0.2").stderr == b""
+
+
+def test_more_labels_and_a_place_for_answers(bundle, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("text\nwhere is my parcel\n")
+    assert ask("predict", bundle, "--input", tmp_path / "in.csv", "--top", 9) == 0
+    row, = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert list(row) == ["text", "label", "confidence", "rung", "label_2", "confidence_2", "label_3", "confidence_3"]
+    assert {row["label"], row["label_2"], row["label_3"]} == set(load(bundle).labels)
+    assert sum(float(row[name]) for name in row if name.startswith("confidence")) == pytest.approx(1, abs=1e-5)
+    assert ask("predict", bundle, "where is my parcel", "a refund", "--output", tmp_path / "out.csv") == 0
+    with open(tmp_path / "out.csv", newline="") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["delivery", "refund"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_full_disk_is_named(bundle, tmp_path):
+    write_rows(tmp_path / "in.csv", 30)
+    for words in (["predict", bundle, "where is my parcel"], ["predict", bundle, "--input", tmp_path / "in.csv"], ["show", bundle], ["doctor"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([sys.executable, "-m", "understudy.cli", *map(str, words)], stdout=full, stderr=subprocess.PIPE, timeout=60)
+        said = done.stderr.decode()
+        assert done.returncode == 1 and "cannot be written: no space left on device" in said.lower() and "hint: " in said and "bug" not in said
 
 
 def test_prove_prints_the_table_and_keeps_the_gate(bundle, tmp_path, capsys):
@@ -143,6 +211,13 @@ def test_train_then_predict(tmp_path, capsys):
     (["predict"], 2, "Missing argument"),
     (["predict", "{bundle}"], 2, "predict needs texts, or --input FILE"),
     (["predict", "{bundle}", "x", "--input", "y.csv"], 2, "not both"),
+    (["predict", "{bundle}", "x", "--encoding", "cp1252"], 2, "--encoding says how to read a file, and no --input is given"),
+    (["predict", "{bundle}", "x", "--text-column", "body"], 2, "--text-column says how to read a file"),
+    (["predict", "{bundle}", "x", "--on-bad-row", "skip"], 2, "--on-bad-row says how to read a file"),
+    (["predict", "{bundle}", "x", "--memory", "tm.tsv"], 2, "--memory is for translating a localisation file"),
+    (["predict", "{bundle}", "--input", "x.csv", "--overwrite"], 2, "--overwrite is for translating a localisation file"),
+    (["predict", "{bundle}", "x", "--output", "o.json"], 2, "o.json"),
+    (["predict", "{bundle}", "x", "--temperature", "1"], 2, "--temperature is for models that write"),
     (["predict", "/nowhere", "x"], 1, "/nowhere"),
     (["predict", "{bundle}", "--input", "/nowhere.csv"], 2, "/nowhere.csv"),
     (["conjure"], 2, "No such command"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import time
 
 import pytest
 
@@ -21,7 +22,7 @@ GOLDEN = [
     ("a.json", "[]", "a.json has no rows", None),
     ("a.csv", H + "a,b\nc\n", "a.csv, line 3: 1 cell where the header has 2", "on-bad-row skip"),
     ("a.csv", H + "a,b\n\nc,d,e\n", "line 4: 3 cells where the header has 2", "needs quotes around it"),
-    ("a.csv", H + "a,b\nc\0,d\n", "line 3: the row contains a NUL character", "--encoding"),
+    ("a.csv", H + "a,b\nc\0,d\n", "line 3: the row contains a NUL character", r"in another encoding (--encoding)? Or skip and count such rows: --on-bad-row skip"),
     ("a.csv", H + ",x\n", "line 2: the text is empty", None),
     ("a.csv", H + "a,  \n", "line 2: the label is empty", None),
     ("a.csv", H + 'a,b\n"open,c\nd,e\n', "line 3: a quote opened in the row that starts here is never closed", "close the quote"),
@@ -30,7 +31,7 @@ GOLDEN = [
     ("a.csv", H + 'a,b\n"x"y,c\n', "line 3: text follows the closing quote", "double the quotes"),
     ("a.csv", '"text,label\na,b\n', "line 1: the header cannot be read", "double the quotes"),
     ("a.csv", H + "x" * 1_000_001 + ",a\n", "line 2: a cell of 1,000,001 characters; the limit is 1,000,000", None),
-    ("a.csv", H + "x" * 10_000_000 + ",a\n", "line 2: a line of more than 8,000,000 bytes", "right kind of file"),
+    ("a.csv", H + "x" * 10_000_000 + ",a\n", "line 2: a line of more than 8,000,000 bytes", "--on-bad-row skip"),
     ("a.csv", "x" * 300_000, "line 1: the first line, which names the columns, is longer than", "right kind of file"),
     ("a.csv", ",".join(f"c{n}" for n in range(10_001)) + "\n", "10,001 columns; the limit is 10,000", "right kind of file"),
     ("a.csv", (H + "çéà,a\n").encode() + b"caf\xe9,b\n", "line 3: byte 0xe9 at offset 23 is not UTF-8", "--encoding cp1252"),
@@ -45,6 +46,7 @@ GOLDEN = [
     ("a.jsonl", '{"text": {"a": 1}, "label": "x"}', "line 1: the text is an object, not a string", None),
     ("a.jsonl", '{"text": "a", "label": NaN}', "line 1: the label is empty", None),
     ("a.jsonl", '{"text": "a", "label": null}', "line 1: the label is empty", None),
+    ("a.csv", H + "a,b\nc,NaN\n", "line 3: the label is 'NaN', which other programs write where there is none", "a name"),
     ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: an integer of 5,000 digits", None),
     ("a.jsonl", '{"text": "a", "text": "b", "label": "x"}', "line 1: the key 'text' stands twice", "keep one"),
     ("a.jsonl", '{"text":' * 100_000, "line 1: the JSON is nested too deeply", "flat rows"),
@@ -200,8 +202,24 @@ def test_more_text_than_memory_may_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(examples, "MUCH_TEXT", 100)
     assert any("450 characters of text are held in memory" in note for note in read_examples(path).report.notes)
     monkeypatch.setattr(examples, "MAX_TEXT", 100)
-    with pytest.raises(DataError, match="holds more than 100 characters of text"):
+    with pytest.raises(DataError, match="holds about 458 characters of text; all of it is held in memory, and there is room for 100 here") as caught:
         read_examples(path)
+    assert "a random part of the rows" in caught.value.hint
+    # Just over the limit the guess from the first rows may err: the rows themselves decide.
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="holds more than 300 characters of text"):
+        read_examples(path, most=300)
+    assert len(read_examples(path, most=450).examples) == 50
+
+
+def test_a_huge_file_is_refused_by_its_size_and_first_rows(tmp_path):
+    path = put(tmp_path, "a.csv", "id,text,note,label\n" + "1,some text,much longer than the text itself,b\n" * 300)
+    with path.open("r+b") as file:
+        file.truncate(5_000_000_000)  # a hole on the disk; reading it would take a minute
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"a.csv holds about 9\d\d,\d\d\d,\d\d\d characters of text; .* room for 100,000,000 here"):
+        read_examples(path, most=100_000_000, encoding="utf-8")
+    assert time.monotonic() - began < 2
 
 
 def test_parquet_rows_are_checked_too(tmp_path):

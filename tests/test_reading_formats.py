@@ -101,6 +101,16 @@ def test_older_encodings_are_guessed_and_the_guess_is_said(tmp_path, codec, text
     assert any("is a guess" in note and codec in note and "line 2" in note for note in found.report.notes)
 
 
+@pytest.mark.parametrize(("codec", "text"), [
+    ("cp932", "私のカードはどこですか、こんにちは"), ("gb18030", "请问我的银行卡什么时候能寄到，谢谢你们"), ("cp1252", "Straße naïve façade über größer")])
+@pytest.mark.parametrize("before", [0, 20_000], ids=["from the start", "after plain rows"])
+def test_long_files_are_guessed_too(tmp_path, codec, text, before):
+    # Samples are cut out of such a file, and half a character at a cut fits no encoding.
+    for shift in ("", "y", "yyy"):
+        body = "text,label\n" + "x,a\n" * before + "".join(f"{'x' * (row % 2)}{shift}{text} {row},b\n" for row in range(3000))
+        assert read_examples(written(tmp_path, "a.csv", body.encode(codec))).report.encoding == codec
+
+
 def test_the_last_byte_of_a_long_file_decides(tmp_path):
     body = "text,label\n" + "".join(f"row {number},a\n" for number in range(60_000)) + "café,b\n"
     found = read_examples(written(tmp_path, "a.csv", body.encode("cp1252")))
@@ -157,10 +167,10 @@ def test_numeric_labels_in_json(tmp_path):
 
 
 def test_words_for_nothing_stay_labels_and_are_mentioned(tmp_path):
-    found = read_examples(written(tmp_path, "a.csv", "text,label\na,none\nb,NaN\nc, card \nd,none\n"))
-    assert [example.label for example in found.examples] == ["none", "NaN", "card", "none"]
+    found = read_examples(written(tmp_path, "a.csv", "text,label\na,none\nb,N/A\nc, card \nd,none\n"))
+    assert [example.label for example in found.examples] == ["none", "N/A", "card", "none"]
     notes = " | ".join(found.report.notes)
-    assert "the label 'none' (2 rows) is kept" in notes and "the label 'NaN' (1 row)" in notes
+    assert "the label 'none' (2 rows) is kept" in notes and "the label 'N/A' (1 row)" in notes
     assert "white space was removed around the label in 1 row" in notes
 
 

@@ -145,7 +145,7 @@ def test_unlabelled_texts_are_labelled_by_the_teacher_only(work, config, tmp_pat
         train(work / "train.csv", out=tmp_path / "no", config=replace(config, teacher="none", unlabelled=str(tmp_path / "more.txt")))
 
 
-def test_an_interrupt_keeps_the_best_so_far(work, config, tmp_path):
+def test_an_interrupt_keeps_the_best_so_far(work, config, made, tmp_path):
     import os
     import signal
 
@@ -155,6 +155,10 @@ def test_an_interrupt_keeps_the_best_so_far(work, config, tmp_path):
 
     result = train(work / "train.csv", out=tmp_path / "early", config=config, listen=interrupt)
     assert [rung.name for rung in result.manifest.rungs] == ["ngram"] and verify(result.path) == []
+    assert "train: interrupted: finishing with what is ready, if anything is; Ctrl-C again ends at once" in result.lines
+    assert "static: left out: interrupted" in result.lines
+    # What is measured after an interrupt is measured whole: the teacher's own head was once cut short with the rest.
+    assert result.receipt.data["entries"][0]["accuracy"] == made[0].receipt.data["entries"][0]["accuracy"]
 
 
 def test_an_interrupt_before_the_first_model_leaves_nothing_and_one_within_a_model_drops_it(work, config, tmp_path):
@@ -171,9 +175,13 @@ def test_an_interrupt_before_the_first_model_leaves_nothing_and_one_within_a_mod
 
         return listen
 
-    with pytest.raises(KeyboardInterrupt):
-        train(work / "train.csv", out=tmp_path / "none", config=config, listen=interrupt_at("ngram"))
-    assert not (tmp_path / "none").exists()
+    for stage in ("teacher", "ngram"):
+        heard: list[Event] = []
+        press = interrupt_at(stage)
+        with pytest.raises(KeyboardInterrupt):
+            train(work / "train.csv", out=tmp_path / "none", config=config, listen=lambda event: (heard.append(event), press(event)))  # noqa: B023
+        assert "what the teacher said is kept, and a second run goes on from there" in heard[-1].text
+        assert not (tmp_path / "none").exists()
     result = train(work / "train.csv", out=tmp_path / "some", config=config, listen=interrupt_at("tiny"))
     assert "tiny" not in [rung.name for rung in result.manifest.rungs] and verify(result.path) == []
 
@@ -182,11 +190,23 @@ def test_what_cannot_be_trained_on_says_why(work, config, tmp_path):
     write_csv(tmp_path / "one.csv", [("a text", "only"), ("another", "only")])
     with pytest.raises(DataError, match="label"):
         train(tmp_path / "one.csv", out=tmp_path / "x", config=replace(config, test=None))
+    write_csv(tmp_path / "lonely.csv", [*rows(60, 4), ("once only", "lonely")])
+    with pytest.raises(DataError, match=r"lonely.csv, line 62: the label 'lonely' has a single text"):
+        train(tmp_path / "lonely.csv", out=tmp_path / "x", config=replace(config, test=None))
     with pytest.raises(UsageError, match="size is 'huge'"):
         train(work / "train.csv", out=tmp_path / "x", config=replace(config, size="huge"))
     with pytest.raises(TeacherError, match="is not a model folder"):
         train(work / "train.csv", out=tmp_path / "x", config=replace(config, teacher=str(tmp_path)))
     assert not (tmp_path / "x").exists()
+
+
+def test_more_text_than_there_is_memory_for_is_refused(work, config, tmp_path, monkeypatch):
+    import understudy.recipes.memory as memory
+
+    assert memory.room_for_text() > 1_000_000
+    monkeypatch.setattr(memory, "_PER_CHARACTER", 10**12)
+    with pytest.raises(DataError, match=r"train.csv holds about .* and there is room for 1 here"):
+        train(work / "train.csv", out=tmp_path / "x", config=config)
 
 
 def test_label_maps_must_cover_the_labels(work, config, tmp_path):

@@ -23,6 +23,7 @@ MAX_FILE = 4 * 1024**3
 MAX_FILES = 10_000
 MAX_LABELS = 100_000
 MAX_RUNGS = 32
+MAX_NAME = 200
 MEASURED_FILES = ("receipt.json", "receipt.html", "README.md")
 
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]{0,63}", re.ASCII)
@@ -171,9 +172,14 @@ def _parse(fields: Fields, where: str) -> Manifest:
     return manifest
 
 
+def is_name(name: str) -> bool:
+    """Whether a bundle may be called so."""
+    return bool(name.strip()) and name.isprintable() and len(name) <= MAX_NAME
+
+
 def _name(fields: Fields) -> str:
-    name = fields.string("name", 200)
-    if not name.strip() or not name.isprintable():
+    name = fields.string("name", MAX_NAME)
+    if not is_name(name):
         raise BundleError(f"{fields.where}: the field 'name' is {shown(name)}, which is empty or not printable")
     return name
 

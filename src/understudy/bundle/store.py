@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import BundleError
 from . import swap
 from .jsonio import shown, strict_json
-from .manifest import KIND, MAX_MANIFEST, FileEntry, Manifest
+from .manifest import KIND, MAX_MANIFEST, FileEntry, Manifest, is_name
 from .paths import MANIFEST, folder_of
 from .reader import Bundle, open_bundle, read_manifest, verify
 
@@ -30,6 +30,8 @@ _HINTS = {
     errno.EROFS: "the disk is read-only; name a folder on another disk",
     errno.EACCES: "name a folder that you may write to",
     errno.EPERM: "name a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file; name another folder",
+    errno.ENAMETOOLONG: "name a shorter folder",
     errno.EIO: "the disk reports a fault; check it before you trust anything on it",
 }
 
@@ -45,7 +47,7 @@ def write_bundle(target: str | os.PathLike[str], files: Mapping[str, bytes | Pat
     `overwrite`, is there already, too little space (with both figures), or an error of the disk (path, errno name,
     bytes needed).
     """
-    check_target(target, overwrite=overwrite)
+    _check_place(target, overwrite)
     folder = Path(os.path.abspath(folder_of(target)))
     sizes = {name: _size(name, source) for name, source in files.items()}
     draft = manifest.with_files({name: FileEntry("0" * 64, size) for name, size in sizes.items()}).to_json()
@@ -75,9 +77,26 @@ def write_bundle(target: str | os.PathLike[str], files: Mapping[str, bytes | Pat
 
 
 def check_target(target: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-    """Raises BundleError when a bundle may not be written to `target`: something is there that is not a bundle, holds
-    files that are not the bundle's, or, without `overwrite`, is one. To be asked before an hour of training.
+    """Raises BundleError when a bundle may not or cannot be written to `target`: something is there that is not a bundle,
+    holds files that are not the bundle's, or, without `overwrite`, is one; its name is none for a bundle; nothing can be
+    made beside it. To be asked before an hour of training.
     """
+    folder = Path(os.path.abspath(folder_of(target)))
+    _check_place(target, overwrite)
+    if not is_name(folder.resolve().name):
+        raise BundleError(f"a bundle cannot be called {shown(folder.name)}: the name is empty, too long or not printable", hint="name another folder")
+    above = folder.parent
+    while not os.path.lexists(above):
+        above = above.parent
+    probe = swap.sibling(above / folder.name, "tmp", swap.new_tag())
+    try:
+        os.mkdir(probe)
+        os.rmdir(probe)
+    except OSError as error:
+        raise BundleError(f"cannot write {folder}: {swap.reason_of(error)}", hint=_HINTS.get(error.errno or 0)) from None
+
+
+def _check_place(target: str | os.PathLike[str], overwrite: bool) -> None:
     folder = folder_of(target)
     swap.recover(Path(os.path.abspath(folder)))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a 
          "quantize": "Write a decoder with fewer bits a weight.", "export": "Write a model as another program opens it.",
          "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130
+_HINTS = {errno.ENOSPC: "free some space on the disk", errno.EMFILE: "raise the limit of open files: ulimit -n", errno.ENOMEM: "free some memory",
+          errno.EACCES: "check the permissions", errno.EROFS: "choose a place that can be written"}
 
 
 class _Verbs(click.Group):
@@ -71,11 +74,21 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
         return 0
     except UnderstudyError as problem:
         return _tell(problem.as_dict(), as_json)
+    except OSError as problem:
+        return _tell({"error": type(problem).__name__, "message": _from_the_system(problem), "hint": _HINTS.get(problem.errno or 0), "exit_code": 1}, as_json)
     except Exception as problem:
         if os.environ.get("UNDERSTUDY_DEBUG"):
             raise
         return _tell({"error": type(problem).__name__, "message": f"{type(problem).__name__}: {problem}".strip(),
                       "hint": "UNDERSTUDY_DEBUG=1 shows where; if it is not the disk or the memory, this is a bug", "exit_code": 1}, as_json)
+
+
+def _from_the_system(problem: OSError) -> str:
+    """What the system refused, in its words, with the file where it names one; most often standard output on a full disk."""
+    if os.environ.get("UNDERSTUDY_DEBUG"):
+        raise problem
+    said = (problem.strerror or str(problem) or type(problem).__name__).lower()
+    return f"{problem.filename}: {said}" if problem.filename else f"the output cannot be written: {said}" if problem.errno == errno.ENOSPC else said
 
 
 def _help_hint(problem: click.ClickException) -> str | None:

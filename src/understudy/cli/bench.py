@@ -6,6 +6,8 @@ import json
 
 import click
 
+from .progress import Moving
+
 
 @click.command()
 @click.argument("bundle")
@@ -19,7 +21,11 @@ def command(bundle: str, data: str | None, seconds: float, as_json: bool) -> Non
     """
     from ..recipes.inspecting import bench
 
-    told = bench(bundle, data=data, seconds=seconds)
+    moving = Moving()
+    try:
+        told = bench(bundle, data=data, seconds=seconds, listen=moving.hear)
+    finally:
+        moving.wipe()
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
         return

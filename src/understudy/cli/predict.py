@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from ..errors import UsageError
 from . import localising, writing
 from .sampling import sampling_flags, used
-from .tables import answer_table
+from .tables import answer_table, answer_texts
 
 if TYPE_CHECKING:
     from ..run.answer import Understudy
@@ -36,7 +37,7 @@ def _opened(path: str, threads: int, copy: bool) -> Understudy | Summariser | Wr
 @click.option("--text-column", metavar="NAME", help="The column with the texts; found by name and content when not given.")
 @click.option("--encoding", metavar="NAME", help="The file's encoding; detected when not given.")
 @click.option("--on-bad-row", type=click.Choice(["fail", "skip"]), default="fail", show_default=True, help="What to do with a row that cannot be used.")
-@click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many labels to show per text.")
+@click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many labels to give per text (classify).")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores for large batches.")
 @click.option("--words", type=click.IntRange(1), metavar="N", help="Summaries: at most this many words.")
 @click.option("--sentences", type=click.IntRange(1), metavar="N", help="Summaries: this many sentences.")
@@ -62,8 +63,10 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
     from ..run.answer import Understudy
     from ..run.summarising import Summariser
 
+    _for_a_file(source, {"--text-column": text_column, "--encoding": encoding, "--on-bad-row": on_bad_row != "fail"})
     opened = _opened(bundle, threads, bool(given["copy"]))
-    _fits(opened.manifest.task, isinstance(opened, Summariser), words or sentences, used(given), bundle)
+    _fits(opened, bundle, source, {"top": top > 1, "words": words, "sentences": sentences, "memory": memory, "glossary": glossary, "overwrite": overwrite},
+          used(given))
     if isinstance(opened, Summariser):
         writing.summarise(opened, list(texts), source, target, text_column, encoding, on_bad_row, {"words": words, "sentences": sentences}, as_json)
     elif not isinstance(opened, Understudy):
@@ -73,20 +76,38 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
             elif source:
                 writing.answer_file(opened, source, target, text_column, encoding, on_bad_row, given, as_json)
             else:
-                writing.answer_given(opened, list(texts), given, as_json)
+                writing.answer_given(opened, list(texts), target, given, as_json)
     elif source:
-        answer_table(lambda some: _labelled(opened, some), ("label", "confidence", "rung"), source, target, text_column=text_column,
-                     encoding=encoding, on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)
+        answer_table(_labeller(opened, top), _columns(opened, top), source, target, text_column=text_column, encoding=encoding,
+                     on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)
+    elif target != "-":
+        answer_texts(_labeller(opened, top), _columns(opened, top), list(texts), target, as_json)
     else:
         _given(opened, list(texts), top, as_json)
 
 
-def _fits(task: str, extractive: bool, length: int | None, sampling: list[str], bundle: str) -> None:
-    """Raises UsageError for flags that mean nothing to this kind of model."""
-    if length and not extractive:
+def _for_a_file(source: str | None, flags: dict[str, object]) -> None:
+    """Raises UsageError for flags that say how to read a file where there is none."""
+    for name, value in flags.items():
+        if value and not source:
+            raise UsageError(f"{name} says how to read a file, and no --input is given", hint="--input FILE, or leave the flag out")
+
+
+def _fits(opened: Understudy | Summariser | Writer, bundle: str, source: str | None, flags: dict[str, object], sampling: list[str]) -> None:
+    """Raises UsageError for flags that mean nothing to this kind of model, or to this kind of file."""
+    from ..run.answer import Understudy
+    from ..run.summarising import Summariser
+
+    task, sorts, chooses = opened.manifest.task, isinstance(opened, Understudy), isinstance(opened, Summariser)
+    if flags["top"] and not sorts:
+        raise UsageError(f"--top is for models that sort, and {bundle} was made for {task}")
+    if (flags["words"] or flags["sentences"]) and not chooses:
         raise UsageError(f"--words and --sentences are for models that choose sentences, and {bundle} was made for {task}", hint="--max-tokens bounds what is written")
-    if sampling and (task == "classify" or extractive):
-        raise UsageError(f"{sampling[0]} is for models that write, and {bundle} {'chooses sentences' if extractive else 'sorts'}")
+    if sampling and (sorts or chooses):
+        raise UsageError(f"{sampling[0]} is for models that write, and {bundle} {'chooses sentences' if chooses else 'sorts'}")
+    for name in ("memory", "glossary", "overwrite"):
+        if flags[name] and not (source and task == "translate" and localising.is_localisation(source)):
+            raise UsageError(f"--{name} is for translating a localisation file (--input messages.po)" + (f", and {bundle} was made for {task}" if task != "translate" else ""))
 
 
 def _given(opened: Understudy, texts: list[str], top: int, as_json: bool) -> None:
@@ -104,7 +125,7 @@ def _given(opened: Understudy, texts: list[str], top: int, as_json: bool) -> Non
 
 def _ranked(opened: Understudy, text: str, top: int) -> list[tuple[str, float]]:
     probs = opened.predict_proba(text)[0]
-    return [(opened.labels[index], float(probs[index])) for index in probs.argsort()[::-1][:top]]
+    return [(opened.labels[index], float(probs[index])) for index in (-probs).argsort(kind="stable")[:top]]
 
 
 def _plain(text: str, said: Prediction, more: list[tuple[str, float]] | None) -> dict:
@@ -112,5 +133,23 @@ def _plain(text: str, said: Prediction, more: list[tuple[str, float]] | None) ->
     return {**told, "top": [{"label": label, "confidence": share} for label, share in more]} if more else told
 
 
-def _labelled(opened: Understudy, texts: list[str]) -> list[tuple[object, ...]]:
-    return [(one.label or "", round(one.confidence, 6), one.rung) for one in opened.predict(texts)]
+def _columns(opened: Understudy, top: int) -> tuple[str, ...]:
+    """The columns that a file gets: label, confidence, rung and, for --top, label_2, confidence_2 and so on."""
+    return ("label", "confidence", "rung", *(f"{name}_{place}" for place in range(2, min(top, len(opened.labels)) + 1) for name in ("label", "confidence")))
+
+
+def _labeller(opened: Understudy, top: int) -> Callable[[list[str]], list[tuple[object, ...]]]:
+    """What gives the values of those columns for some texts."""
+    more = min(top, len(opened.labels))
+
+    def labels(texts: list[str]) -> list[tuple[object, ...]]:
+        answers = opened.answer(texts)
+        ranked = (-answers.probs).argsort(1, kind="stable")[:, :more]
+        out: list[tuple[object, ...]] = []
+        for p, order, rung, sure in zip(answers.probs, ranked, answers.rung, answers.answered, strict=True):
+            first = opened.labels[order[0]] if sure else ""
+            others = [value for index in order[1:] for value in (opened.labels[index], round(float(p[index]), 6))]
+            out.append((first, round(float(p[order[0]]), 6), opened.manifest.rungs[rung].name, *others))
+        return out
+
+    return labels

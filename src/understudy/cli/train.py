@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any
@@ -14,6 +13,7 @@ from ..errors import UsageError
 from ..recipes.config import TrainConfig
 from ..recipes.events import Event
 from ..recipes.text.config import TASKS, TextConfig
+from .progress import Moving
 
 _PARSERS = {**dict.fromkeys(("max_error", "test_share", "dropout", "smoothing"), "parse_share"), "max_size": "parse_size",
             **dict.fromkeys(("time_budget", "max_latency"), "parse_duration")}
@@ -85,7 +85,11 @@ def command(data: tuple[str, ...], out: str, task: str, as_json: bool, **given: 
     config = _config(task, given)
     from ..recipes.training import train
 
-    result = train(list(data), out=out, task=task, config=config, listen=_silent if as_json else _Screen().hear)
+    screen = _Screen()
+    try:
+        result = train(list(data), out=out, task=task, config=config, listen=_silent if as_json else screen.hear)
+    finally:
+        screen.moving.wipe()
     if as_json:
         click.echo(json.dumps({"path": str(result.path), "id": result.manifest.id, "seconds": result.seconds, "notes": result.lines,
                                "receipt": result.receipt.data}, ensure_ascii=False))
@@ -103,20 +107,11 @@ class _Screen:
     """Draws events on standard error: lines to keep everywhere, a moving line only on a terminal."""
 
     def __init__(self) -> None:
-        self._moving = sys.stderr.isatty()
-        self._drawn = 0
+        self.moving = Moving()
 
     def hear(self, event: Event) -> None:
         if event.done is None:
-            self._wipe()
+            self.moving.wipe()
             click.echo(f"{event.stage:>8}  {event.text}", err=True)
-        elif self._moving:
-            self._wipe()
-            line = f"{event.stage:>8}  {event.done:4.0%}  {event.text}"
-            click.echo(line, err=True, nl=False)
-            self._drawn = len(line)
-
-    def _wipe(self) -> None:
-        if self._drawn:
-            click.echo("\r" + " " * self._drawn + "\r", err=True, nl=False)
-            self._drawn = 0
+        else:
+            self.moving.hear(event)

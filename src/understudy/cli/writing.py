@@ -11,7 +11,7 @@ import click
 
 from ..errors import UsageError
 from .sampling import chosen
-from .tables import answer_table
+from .tables import answer_table, answer_texts
 
 if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
@@ -23,10 +23,12 @@ _CHUNK = 64
 _DOCUMENTS = (".md", ".txt", ".rst")
 
 
-def answer_given(writer: Writer, texts: list[str], given: dict[str, Any], as_json: bool) -> None:
+def answer_given(writer: Writer, texts: list[str], target: str, given: dict[str, Any], as_json: bool) -> None:
     """Texts from the command line; one text is streamed to a terminal as it is written."""
     sampling = chosen(given, max_tokens=writer.prompt.max_tokens)
-    if as_json:
+    if target != "-":
+        answer_texts(lambda some: [(one.text, one.finish) for one in writer.predict(some, sampling)], ("answer", "finish"), texts, target, as_json)
+    elif as_json:
         said = writer.predict(texts, sampling)
         click.echo(json.dumps([plain(text, one) for text, one in zip(texts, said, strict=True)], ensure_ascii=False))
     elif len(texts) == 1 and sys.stdout.isatty():

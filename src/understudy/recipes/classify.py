@@ -18,7 +18,7 @@ from ..proof.receipt import Receipt
 from ..run.answer import Understudy, load
 from .cascade import certified, join, mixes, needed
 from .config import TrainConfig, with_dials
-from .events import Event, Listener, silent
+from .events import Event, Listener, Minutes, silent
 from .finish import checks_of, finish, measure_rungs, receipt_of
 from .ground import Ground
 from .guarded import interruptible, need_training, one_machine
@@ -32,7 +32,7 @@ _NGRAM_SHARE = 0.6
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished bundle: where it is, its manifest and receipt, what a person should have read, and how long it took."""
+    """A finished bundle: where it is, its manifest and receipt, what was said on the way (`stage: text`), and how long it took."""
 
     path: Path
     manifest: Manifest
@@ -51,30 +51,30 @@ def train(data: str | Path, *, out: str | Path, config: TrainConfig | None = Non
     config = with_dials(config or TrainConfig(), dials)
     rules = parse_gate(config.gate) if config.gate else []
     check_target(out)
-    started = monotonic()
-    with one_machine(config.threads, config.seed), interruptible() as stop:
+    started, minutes = monotonic(), Minutes(listen)
+    with one_machine(config.threads, config.seed), interruptible(minutes) as stop:
         prepared = prepare(data, config)
         for line in prepared.lines:
-            listen(Event("read", line))
+            minutes(Event("read", line))
         deadline = started + config.time_budget if config.time_budget else None
-        signal_ = _teacher(prepared, config, listen, stop)
+        signal_ = _teacher(prepared, config, minutes, stop)
         ground = Ground([e.text for e in prepared.train], prepared.gold(prepared.train), prepared.labels, config.seed,
                         teacher=signal_.teacher, vectors=signal_.train, extra=prepared.extra if signal_.said else [],
-                        extra_vectors=signal_.extra if prepared.extra and signal_.said else None, listen=listen, stop=stop)
+                        extra_vectors=signal_.extra if prepared.extra and signal_.said else None, listen=minutes, stop=stop)
         students = _students(ground, config, deadline)
+        ground.stop = lambda: False  # what is ready is measured whole, interrupted or not
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
             staged = _stage(prepared, students, mixes(ground, students), config, Path(scratch) / "staged")
             speeds = measure_rungs(staged, [e.text for e in prepared.test])
             rungs, certificate, lines = _join(ground, students, staged, speeds, prepared, config)
             for line in lines:
-                listen(Event("cascade", line))
+                minutes(Event("cascade", line))
             final = _stage(prepared, students, rungs, config, Path(scratch) / "final", certificate)
-            listen(Event("prove", "measuring on the test rows"))
+            minutes(Event("prove", "measuring on the test rows"))
             receipt = receipt_of(prepared, ground, signal_, students, staged, final, speeds, certificate, config.seed, monotonic() - started)
             raise_if_failed(check_gate(rules, receipt))
             manifest = finish(Path(out), final, receipt, checks_of(final, prepared))
-    notes = [*prepared.lines, *lines]
-    return TrainResult(Path(out), manifest, receipt, notes, monotonic() - started)
+    return TrainResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
 
 
 def _teacher(prepared: Prepared, config: TrainConfig, listen: Listener, stop) -> Signal:
@@ -82,6 +82,8 @@ def _teacher(prepared: Prepared, config: TrainConfig, listen: Listener, stop) ->
     texts = ([e.text for e in prepared.train], [e.text for e in prepared.test], prepared.extra)
     try:
         return hear(config.teacher, texts, prepared.labels, listen, stop)
+    except KeyboardInterrupt:
+        raise _nothing_yet(listen) from None
     except TeacherError as problem:
         if config.teacher != TrainConfig().teacher:
             raise
@@ -97,7 +99,7 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
     left = config.max_size
     for place, name in enumerate(ladder):
         if not students and ground.stop():
-            raise _nothing_yet(ground)
+            raise _nothing_yet(ground.listen)
         if students and (ground.stop() or (deadline and monotonic() > deadline)):
             ground.say(name, "left out: " + ("interrupted" if ground.stop() else "the time budget is used up"))
             continue
@@ -107,7 +109,7 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
         if ground.stop():
             # Half trained: what was measured on the held rows need not hold for the final weights.
             if not students:
-                raise _nothing_yet(ground)
+                raise _nothing_yet(ground.listen)
             ground.say(name, "left out: interrupted")
             continue
         if student is None:
@@ -123,8 +125,8 @@ def _students(ground: Ground, config: TrainConfig, deadline: float | None) -> li
     return students
 
 
-def _nothing_yet(ground: Ground) -> KeyboardInterrupt:
-    ground.say("train", "interrupted before the first model was ready; what the teacher said is kept, and a second run goes on from there")
+def _nothing_yet(listen: Listener) -> KeyboardInterrupt:
+    listen(Event("train", "interrupted before the first model was ready; what the teacher said is kept, and a second run goes on from there"))
     return KeyboardInterrupt()
 
 

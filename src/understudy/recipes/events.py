@@ -23,3 +23,16 @@ Listener = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """The listener that hears nothing."""
+
+
+class Minutes:
+    """Passes events on, and keeps what is worth keeping as lines `stage: text`, for whoever reads the result and heard nothing."""
+
+    def __init__(self, listen: Listener) -> None:
+        self._listen = listen
+        self.lines: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        if event.done is None:
+            self.lines.append(f"{event.stage}: {event.text}")
+        self._listen(event)

@@ -101,7 +101,10 @@ class Ground:
         """The teacher's linear head, fitted without the folds in `left_out`."""
         if left_out not in self._heads:
             rows = np.flatnonzero(~np.isin(self.folds, list(left_out)))
-            self._heads[left_out] = fit_linear(self.vectors[rows], self.onehot(rows), self._head_config(len(rows)), self.stop)
+            head = fit_linear(self.vectors[rows], self.onehot(rows), self._head_config(len(rows)), self.stop)
+            if self.stop():
+                return head  # cut short, perhaps: good enough for a student that is left out, and for nothing else
+            self._heads[left_out] = head
         return self._heads[left_out]
 
     def teacher_probs(self, vectors: np.ndarray) -> np.ndarray:

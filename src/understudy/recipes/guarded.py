@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..errors import missing_extra
+from .events import Event, Listener
 
 
 def need_training() -> None:
@@ -39,11 +40,18 @@ def one_machine(count: int | None, seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed; a second press raises KeyboardInterrupt as usual."""
-    pressed = threading.Event()
+def interruptible(listen: Listener) -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed, and tells `listen` so; a second press raises KeyboardInterrupt as usual."""
+    pressed, told = threading.Event(), threading.Event()
+
+    def stopped() -> bool:
+        if pressed.is_set() and not told.is_set():
+            told.set()
+            listen(Event("train", "interrupted: finishing with what is ready, if anything is; Ctrl-C again ends at once"))
+        return pressed.is_set()
+
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
+        yield stopped
         return
     before = signal.getsignal(signal.SIGINT)
 
@@ -53,6 +61,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     signal.signal(signal.SIGINT, once)
     try:
-        yield pressed.is_set
+        yield stopped
     finally:
         signal.signal(signal.SIGINT, before)

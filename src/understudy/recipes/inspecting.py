@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import open_bundle
 from ..errors import BundleError, UnderstudyError
+from .events import Event, Listener, silent
 
 if TYPE_CHECKING:
     from ..run.summarising import Summariser
@@ -82,7 +83,7 @@ def _answer_texts(opened: Summariser | Writer, checks: list[dict[str, str]]) -> 
     return len(checks)
 
 
-def bench(path: str | os.PathLike[str], *, data: str | None = None, seconds: float = 2.0) -> dict[str, Any]:
+def bench(path: str | os.PathLike[str], *, data: str | None = None, seconds: float = 2.0, listen: Listener = silent) -> dict[str, Any]:
     """Latency (ms), rows a second, memory (MB) and the cold start of a fresh process (s), on this machine, one thread.
 
     For a bundle that writes: milliseconds to the first token and for an answer, tokens a second, memory of its worker.
@@ -92,23 +93,25 @@ def bench(path: str | os.PathLike[str], *, data: str | None = None, seconds: flo
     from ..tasks.reading import read_examples
 
     texts = [e.text for e in read_examples(data, need_label=False).examples][:2000] if data else _TEXTS
+    listen(Event("bench", f"answering for {seconds:g} s, one by one and in batches", 0.0))
     if open_bundle(path, verify="sizes").manifest.task != "classify":
         from .text.measuring import speed_of
 
-        return {"speed": speed_of(path, texts), "texts": len(texts), "cold_start_s": _cold_start(Path(path), texts[0]), "machine": machine()}
+        return {"speed": speed_of(path, texts), "texts": len(texts), "cold_start_s": _cold_start(Path(path), texts[0], listen), "machine": machine()}
     opened = load(path)
     speed = measure(lambda text: opened.predict(text), lambda batch: opened.predict(batch), texts, seconds=seconds)
     used = opened.answer(texts)
     names = [rung.name for rung in opened.manifest.rungs]
     shares = {name: float((used.rung == index).mean()) for index, name in enumerate(names)}
     return {"speed": {name: getattr(speed, name) for name in speed.__dataclass_fields__}, "answered_by": shares, "texts": len(texts),
-            "cold_start_s": _cold_start(Path(path), texts[0]), "machine": machine()}
+            "cold_start_s": _cold_start(Path(path), texts[0], listen), "machine": machine()}
 
 
-def _cold_start(path: Path, text: str) -> float:
+def _cold_start(path: Path, text: str, listen: Listener) -> float:
     """Seconds from starting `understudy predict` to its end, the best of three."""
-    times = []
+    times: list[float] = []
     for _ in range(3):
+        listen(Event("bench", "cold start", (1 + len(times)) / 4))
         started = perf_counter()
         done = subprocess.run([sys.executable, "-m", "understudy.cli", "predict", str(path), "--", text], capture_output=True, text=True, timeout=60)
         if done.returncode:

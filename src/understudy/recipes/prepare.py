@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, UsageError
-from ..tasks.reading import Dataset, check_labels, clean, read_examples, read_label_map, split
+from ..tasks.reading import Dataset, check_labels, check_singles, clean, read_examples, read_label_map, split
+from ..tasks.reading.problems import counted
 from ..tasks.types import Example
 from .config import TrainConfig
+from .memory import room_for_text
 
 CERTIFY_SHARE = 0.2
 
@@ -37,7 +39,7 @@ class Prepared:
 
 def _read(path: str | Path, config: TrainConfig, need_label: bool = True) -> Dataset:
     return read_examples(path, text_column=config.text_column, label_column=config.label_column if need_label else None,
-                         encoding=config.encoding, on_bad_row=config.on_bad_row, need_label=need_label)
+                         encoding=config.encoding, on_bad_row=config.on_bad_row, need_label=need_label, most=room_for_text())
 
 
 def prepare(data: str | Path, config: TrainConfig) -> Prepared:
@@ -46,8 +48,8 @@ def prepare(data: str | Path, config: TrainConfig) -> Prepared:
     dataset = _read(data, config)
     lines = dataset.report.lines()
     given = _read(config.test, config) if config.test else None
-    cleaned = clean(dataset.examples, given.examples if given else ())
-    check_labels(cleaned)
+    cleaned = check_singles(clean(dataset.examples, given.examples if given else ()), str(data), config.on_bad_row)
+    check_labels(cleaned, str(data))
     train, test = (cleaned.train, cleaned.test) if given else split(cleaned.train, config.test_share)
     if given:
         lines += given.report.lines()
@@ -77,16 +79,16 @@ def prepare(data: str | Path, config: TrainConfig) -> Prepared:
 def _check(config: TrainConfig) -> None:
     if config.size not in ("tiny", "small", "base"):
         raise UsageError(f"size is {config.size!r}", hint="one of tiny, small, base")
-    for name, low, high in (("test_share", 0.0, 0.9), ("max_error", 0.0, 1.0)):
+    for name, low, high, usual in (("test_share", 0.0, 0.9, "20%; or --test FILE with rows of your own"), ("max_error", 0.0, 1.0, "5%")):
         value = getattr(config, name)
         if value is not None and not low < value < high:
-            raise UsageError(f"{name} is {value}, which is not between {low:g} and {high:g}")
-    for name in ("max_size", "max_latency", "time_budget"):
+            raise UsageError(f"{name} is {value:g}, which is not between {low:g} and {high:g}", hint=f"usual is {usual}")
+    for name, usual in (("max_size", "5MB"), ("max_latency", "1ms"), ("time_budget", "10m")):
         value = getattr(config, name)
         if value is not None and value <= 0:
-            raise UsageError(f"{name} is {value}, which is not above zero")
+            raise UsageError(f"{name} is {value:g}, which is not above zero", hint=f"write it like {usual}")
     if config.threads is not None and config.threads < 1:
-        raise UsageError(f"threads is {config.threads}, which is below 1")
+        raise UsageError(f"threads is {config.threads}, which is below 1", hint="leave it out for all cores")
 
 
 def _known(test: list[Example], labels: tuple[str, ...], lines: list[str]) -> list[Example]:
@@ -94,7 +96,7 @@ def _known(test: list[Example], labels: tuple[str, ...], lines: list[str]) -> li
     kept = [example for example in test if example.label in set(labels)]
     if len(kept) < len(test):
         strange = sorted({str(example.label) for example in test} - set(labels))
-        lines.append(f"note: {len(test) - len(kept):,} test rows have labels that no training row has and are left out: {', '.join(strange[:5])}")
+        lines.append(f"note: left out {counted(len(test) - len(kept), 'test row')} with a label that no training row has: {', '.join(strange[:5])}")
     return kept
 
 

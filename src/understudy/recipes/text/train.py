@@ -17,7 +17,7 @@ from ...tasks.reading import read_examples
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
 from ..config import with_dials
-from ..events import Event, Listener, silent
+from ..events import Event, Listener, Minutes, silent
 from ..guarded import interruptible, need_training, one_machine
 from .config import TextConfig
 from .extract import summariser
@@ -54,27 +54,27 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
     files = [data] if isinstance(data, str | Path) else list(data)
     rules = parse_gate(config.gate) if config.gate else ()
     check_target(out)
-    started = monotonic()
-    with one_machine(config.threads, config.seed), interruptible() as stop:
+    started, minutes = monotonic(), Minutes(listen)
+    with one_machine(config.threads, config.seed), interruptible(minutes) as stop:
         prepared = prepare(files, task, config)
         for line in prepared.lines:
-            listen(Event("read", line))
+            minutes(Event("read", line))
         if task == "summarize" and config.method == "extractive":
-            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config), rules, listen)
-            return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
+            manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config), rules, minutes)
+            return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
         if config.teacher:
-            rows += _taught(prepared, task, config, listen, stop)
-        fitted = fit(rows, config, seconds, listen, stop)
+            rows += _taught(prepared, task, config, minutes, stop)
+        fitted = fit(rows, config, seconds, minutes, stop)
         trained = monotonic() - started
         provenance = _provenance(prepared, config)
         longest = _longest(rows, fitted)
         with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
             staged = [stage(fitted, task, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
             manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], [*prepared.test, *prepared.test_turns], trained, fitted,
-                                                Path(scratch), config.seed, rules, listen)
-    return TextResult(Path(out), manifest, receipt, prepared.lines, monotonic() - started)
+                                                Path(scratch), config.seed, rules, minutes)
+    return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
 
 
 def _taught(prepared: PreparedText, task: str, config: TextConfig, listen: Listener, stop) -> list[Pair]:

@@ -12,7 +12,7 @@ Example: `read_examples("tickets.csv").examples[0]` is Example(text="where is my
 
 from __future__ import annotations
 
-from .cleaning import Cleaned, Conflict, check_labels, clean, split
+from .cleaning import Cleaned, Conflict, check_labels, check_singles, clean, split
 from .columns import Columns, find_columns
 from .examples import Dataset, ReadReport, read_examples, stream_rows
 from .labels import read_label_map
@@ -21,5 +21,5 @@ from .table import Table, open_table
 from .writer import RowWriter, open_writer
 
 __all__ = ["MAX_CELL", "Cleaned", "Columns", "Conflict", "Dataset", "ReadReport", "Row", "RowWriter", "Table",
-           "check_labels", "clean", "find_columns", "open_table", "open_writer", "read_examples", "read_label_map",
+           "check_labels", "check_singles", "clean", "find_columns", "open_table", "open_writer", "read_examples", "read_label_map",
            "split", "stream_rows"]

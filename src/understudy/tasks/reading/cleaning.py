@@ -10,11 +10,11 @@ import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import DataError, UsageError
 from ..types import Example
-from .problems import counted
+from .problems import counted, or_skip
 
 _SHOWN = 5
 
@@ -103,16 +103,35 @@ def clean(examples: Iterable[Example], test: Iterable[Example] = ()) -> Cleaned:
                    tuple(notes + _test_notes(test, test_labels)))
 
 
-def check_labels(cleaned: Cleaned) -> tuple[str, ...]:
-    """The labels of the training rows, sorted. Raises DataError where there are none or only one."""
+def check_labels(cleaned: Cleaned, name: str) -> tuple[str, ...]:
+    """The labels of the training rows of the file `name`, sorted. Raises DataError where there are none or only one."""
     sizes = Counter(row.label for row in cleaned.train if row.label is not None)
     if not sizes:
-        raise DataError("no labelled training rows remain after cleaning", hint=_removed(cleaned))
+        raise DataError(f"{name}: no labelled training rows remain after cleaning", hint=_removed(cleaned))
     if len(sizes) == 1:
         (label, rows), = sizes.items()
-        raise DataError(f"the only label is {label!r}, on {counted(rows, 'training row')}; a classifier needs at least two",
-                        hint=_removed(cleaned) or "is the label column the right one? name it with --label-column")
+        first = next(row.line for row in cleaned.train if row.label == label)
+        raise DataError(f"{name}, line {first}: the only label is {label!r}, on {counted(rows, 'training row')}; a classifier needs at least two",
+                        hint=_removed(cleaned) if cleaned.conflicts or cleaned.leaks else "is the label column the right one? name it with --label-column")
     return tuple(sorted(sizes))
+
+
+def check_singles(cleaned: Cleaned, name: str, on_bad_row: str) -> Cleaned:
+    """Refuses a label with one training text, from which nothing can be learned that could be tested; with "skip" the row goes, counted.
+
+    Raises DataError naming the first such row of the file `name`.
+    """
+    if not cleaned.singletons:
+        return cleaned
+    alone = [row for row in cleaned.train if row.label in set(cleaned.singletons)]
+    if on_bad_row == "fail":
+        more = f", and so {'has' if len(alone) == 2 else 'have'} {counted(len(alone) - 1, 'other label')}" if len(alone) > 1 else ""
+        raise DataError(f"{name}, line {alone[0].line}: the label {alone[0].label!r} has a single text{more}; a label needs at least two",
+                        hint=or_skip("bring more rows with it, or give it another label") if 2 * len(alone) < len(cleaned.train)
+                        else "is the label column the right one? name it with --label-column")
+    told = ", ".join(f"{row.label!r} (line {row.line})" for row in alone[:_SHOWN]) + (", …" if len(alone) > _SHOWN else "")
+    return replace(cleaned, train=[row for row in cleaned.train if row.label not in set(cleaned.singletons)], singletons=(),
+                   notes=(f"skipped {counted(len(alone), 'row')} whose label has no other text: {told}", *cleaned.notes))
 
 
 def split(examples: Sequence[Example], test_share: float, *, salt: str = "test") -> tuple[list[Example], list[Example]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...errors import DataError, UsageError
+from .problems import or_skip
 from .source import Reader, Source
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -181,7 +182,7 @@ def _scan(reader: Reader, encoding: str, max_line: int | None, source: Source) -
         run = run + len(data) if b"\n" not in data and b"\r" not in data else 0
         if max_line is not None and run > max_line:
             raise DataError(f"{source.name}, line {line}: a line of more than {max_line:,} bytes",
-                            hint="is this the right kind of file? one row per line is expected")
+                            hint=or_skip("is this the right kind of file? one row per line is expected"))
         offset += len(data)
         line += data.count(b"\n")
         extra += len(data) - len(text)
@@ -201,12 +202,21 @@ class _Head:
 
 def _older(source: Source, fault: _Fault) -> Encoding:
     """An encoding from before Unicode that fits the whole file, the likeliest first."""
-    for name in _likely(source.head + b"\n" + fault.region):
+    for name in _likely(_whole_lines(source, fault)):
         if _first_fault(source, name, None) is None:
             return Encoding(name, note=f"not UTF-8 (byte 0x{fault.byte:02x} at offset {fault.offset:,}, line {fault.line}); "
                                        f"read as {name}, which is a guess: check a text, and give --encoding if it is wrong")
     raise DataError(f"{source.name}, line {fault.line}: byte 0x{fault.byte:02x} at offset {fault.offset:,} is not UTF-8, "
                     "and no other encoding fits the whole file", hint=_HINT)
+
+
+def _whole_lines(source: Source, fault: _Fault) -> bytes:
+    """The head and what stands around the fault, without lines that are cut off: half a character fits no encoding."""
+    head = source.head if source.whole else source.head[: source.head.rfind(b"\n") + 1] or source.head
+    if fault.offset < len(head):
+        return head
+    inside = fault.region.split(b"\n")[1:-1]
+    return b"\n".join([head, *inside]) if inside else head + b"\n" + fault.region
 
 
 def _likely(sample: bytes) -> list[str]:

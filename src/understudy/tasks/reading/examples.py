@@ -65,15 +65,18 @@ class Dataset:
 
 
 def read_examples(path: str | os.PathLike[str], *, text_column: str | None = None, label_column: str | None = None,
-                  encoding: str | None = None, on_bad_row: str = "fail", need_label: bool = True) -> Dataset:
+                  encoding: str | None = None, on_bad_row: str = "fail", need_label: bool = True, most: int | None = None) -> Dataset:
     """All examples of a data file. Texts are unchanged; labels lose their outer white space.
 
     A row without a text or (with `need_label`) without a label is a bad row. Without `need_label` labels are read only
-    from a named column. Raises UsageError for a column that is missing, DataError for a file or row that cannot be
-    used, for a file without rows, and for more than 8 billion characters of text.
+    from a named column. `most` is how many characters of text there is memory for. Raises UsageError for a column that is
+    missing, DataError for a file or row that cannot be used, for a file without rows, and for more text than `most` or
+    8 billion characters.
     """
     table, columns = _open(path, text_column, label_column, encoding, on_bad_row, need_label)
-    tally = _Tally()
+    most = min(MAX_TEXT, most or MAX_TEXT)
+    _foresee(table, columns.text, most)
+    tally = _Tally(most)
     examples = []
     for row in table.rows():
         try:
@@ -140,6 +143,25 @@ def _label(row: Row, columns: Columns, needed: bool) -> str | None:
     return None if not needed and is_missing(value) else as_label(value)
 
 
+def _foresee(table: Table, column: str, most: int) -> None:
+    """Refuses at once a file that by its size and its first rows holds twice the text that there is memory for, or more."""
+    if table.size is None or table.size <= 2 * most:
+        return
+    whole = text = 0
+    for row in table.sample():
+        lengths = {name: len(value) if isinstance(value, str) else 8 for name, value in row.values.items()}
+        whole += sum(lengths.values()) + len(lengths)
+        text += lengths.get(column, 0)
+    expected = table.size * text // max(1, whole)
+    if expected > 2 * most:
+        raise _too_much(table.path, f"about {expected:,}", most)
+
+
+def _too_much(path: str, found: str, most: int) -> DataError:
+    return DataError(f"{path} holds {found} characters of text; all of it is held in memory, and there is room for {most:,} here",
+                     hint="take a random part of the rows, for example with `shuf -n 1000000`, or a machine with more memory")
+
+
 def _no_rows(table: Table) -> DataError:
     if table.skipped_count:
         line, reason = table.skipped[0]
@@ -152,15 +174,15 @@ def _no_rows(table: Table) -> DataError:
 class _Tally:
     """Counts what the reader of the report should know about the rows that were used."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self.characters = self.invisible = self.trimmed = 0
         self.null_words: Counter[str] = Counter()
 
     def add(self, text: str, label: str | None, cell: object, path: str) -> None:
         self.characters += len(text)
-        if self.characters > MAX_TEXT:
-            raise DataError(f"{path} holds more than {MAX_TEXT:,} characters of text, and training needs all in memory",
-                            hint="train on a random part of the rows")
+        if self.characters > self._most:
+            raise _too_much(path, f"more than {self._most:,}", self._most)
         if _INVISIBLE.search(text):
             self.invisible += 1
         if label is not None:

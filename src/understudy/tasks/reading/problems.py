@@ -52,8 +52,7 @@ class BadRows:
     def add(self, line: int, reason: str, hint: str | None = None) -> None:
         """One row that cannot be used. Raises DataError with file and line unless such rows are skipped."""
         if not self.skipping:
-            skip = "or skip and count such rows: --on-bad-row skip"
-            self.stop(line, reason, f"{hint}; {skip}" if hint else f"mend the row, {skip}")
+            self.stop(line, reason, or_skip(hint or "mend the row"))
         self.count += 1
         if len(self.kept) < KEPT_REASONS:
             self.kept.append((line, reason))
@@ -61,6 +60,12 @@ class BadRows:
     def stop(self, line: int, reason: str, hint: str | None = None) -> NoReturn:
         """A fault that makes the rest of the file unreadable. Raises DataError under either policy."""
         raise DataError(f"{self.name}, {self.unit} {line}: {reason}", hint=hint)
+
+
+def or_skip(hint: str) -> str:
+    """A hint with the other way out of a bad row."""
+    skip = "skip and count such rows: --on-bad-row skip"
+    return f"{hint} Or {skip}" if hint.endswith("?") else f"{hint}, or {skip}" if len(hint) < 20 else f"{hint}; or {skip}"
 
 
 def check_string(value: str, max_cell: int) -> None:

@@ -36,12 +36,18 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+class _Count:
+    """How many bytes were read; outlives the reader without holding its file open."""
+
+    total = 0
+
+
 class _Counted:
     """The file's own bytes, counted and hashed; OSErrors become DataErrors. Returns what is there, without waiting."""
 
     def __init__(self, stream: io.BufferedIOBase, name: str, *, borrowed: bool = False) -> None:
         self._stream, self._name, self._borrowed = stream, name, borrowed
-        self.total = 0
+        self.count = _Count()
         self.hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
@@ -49,7 +55,7 @@ class _Counted:
             data = self._stream.read1(size)
         except (OSError, ValueError) as error:
             raise DataError(f"{self._name} cannot be read: {_reason(error)}", hint=_ACCESS_HINT) from error
-        self.total += len(data)
+        self.count.total += len(data)
         self.hash.update(data)
         return data
 
@@ -74,7 +80,7 @@ class _Expanded:
         self._total += len(data)
         if self._total > MAX_EXPANDED:
             raise DataError(f"{self._name} expands beyond {MAX_EXPANDED:,} bytes", hint="unpack and split the file")
-        if self._total > RATIO_FROM and self._total > MAX_RATIO * self._raw.total:
+        if self._total > RATIO_FROM and self._total > MAX_RATIO * self._raw.count.total:
             raise DataError(f"{self._name} expands to more than {MAX_RATIO} times its size, as a gzip bomb does",
                             hint="if the file is honest, unpack it first and give the unpacked file")
         return data
@@ -114,6 +120,7 @@ class Source:
         self.path = None if self.is_stdin else Path(path)
         self._pipe: Reader | None = None
         self._raw: _Counted | None = None
+        self._latest: _Count | None = None
         if self.path is None:
             self.gzipped = self._peek_stdin()
         else:
@@ -129,6 +136,16 @@ class Source:
             raise UsageError("standard input was already read", hint="save it to a file to read it twice")
         reader, self._pipe = self._pipe, None
         return reader
+
+    @property
+    def size(self) -> int | None:
+        """The size of the file; None for standard input and for a gzipped file."""
+        return None if self.path is None or self.gzipped else self._stat.st_size
+
+    @property
+    def share(self) -> float | None:
+        """How much of the file the latest reader has read, 0–1; None for standard input."""
+        return None if self.path is None or self._latest is None else min(1.0, self._latest.total / self._stat.st_size)
 
     def check_unchanged(self) -> None:
         """Raises DataError when the file was changed, replaced or removed since it was opened."""
@@ -163,6 +180,7 @@ class Source:
 
     def _open_file(self) -> Reader:
         raw = self._open_raw()
+        self._latest = raw.count
         return _Expanded(raw, raw, self.name) if self.gzipped else raw
 
     def _peek_file(self) -> bool:

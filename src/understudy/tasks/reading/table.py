@@ -75,6 +75,16 @@ class Table:
         """How many rows have been skipped so far."""
         return self.bad.count
 
+    @property
+    def size(self) -> int | None:
+        """The size of the file; None for standard input and for what is packed."""
+        return None if self.format == "parquet" else self._source.size
+
+    @property
+    def share(self) -> float | None:
+        """How much of the file has been read, 0–1; None where that cannot be told (standard input, Parquet)."""
+        return None if self.format == "parquet" else self._source.share
+
     def sample(self, rows: int = SAMPLE_ROWS) -> list[Row]:
         """The first rows, up to `rows` of them; they are not lost to `rows()`. UsageError after that was called."""
         if self._given:

@@ -9,7 +9,7 @@ import numbers
 
 from .problems import BadValue
 
-NULL_WORDS = ("nan", "none", "null", "na", "n/a")
+NULL_WORDS = ("none", "null", "na", "n/a")
 """Words that other programs write for a missing value, and that may as well be real labels."""
 
 
@@ -30,8 +30,13 @@ def as_text(value: object) -> str:
 
 
 def as_label(value: object) -> str:
-    """The label in a cell without outer white space; 1, 1.0 and "1" are the same. Raises BadValue where there is none."""
+    """The label in a cell without outer white space; 1, 1.0 and "1" are the same. Raises BadValue where there is none.
+
+    "nan" is none in any spelling: programs write it for a missing number, and nobody calls a class so.
+    """
     if isinstance(value, str) and (label := value.strip()):
+        if label.casefold() == "nan":
+            raise BadValue(f"the label is {label!r}, which other programs write where there is none", "give it a name, if it is a class of its own")
         return label
     if is_missing(value):
         raise BadValue("the label is empty")
