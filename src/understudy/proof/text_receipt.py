@@ -19,7 +19,9 @@ from .plain import align, number, plain
 VERSION = 1
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "coverage": "coverage %",
          "supported": "supported", "placeholders": "placeholders %", "bits_per_byte": "bits/byte"}
-_SPEED = (("first_ms", "first ms"), ("answer_ms", "answer ms"), ("tokens_per_s", "tok/s"), ("rss_mb", "RAM MB"))
+_SPEED = (("first_ms", "first ms"), ("answer_ms", "answer ms"), ("prefill_tokens_per_s", "read tok/s"), ("tokens_per_s", "write tok/s"), ("rss_mb", "RAM MB"))
+_ABOUT = 3
+"""Columns that say which model a row is about."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ class TextReceipt:
         return rows
 
     def table(self) -> str:
-        """An aligned plain-text table with what to beware of below it."""
+        """Aligned plain text: what each model scores, then how large and fast it is, then what to beware of."""
         head = f"{plain(self.data['name'])} · {plain(self.data['task'])} · {self.data['rows']:,} test rows"
-        notes = self._notes()
-        return "\n".join([head, "", *align(self.rows(), 2), *(["", *notes] if notes else [])])
+        rows, notes = self.rows(), self._notes()
+        costs = 1 + len(_SPEED)
+        scores, weights = [row[:-costs] for row in rows], [row[:_ABOUT - 1] + row[-costs:] for row in rows]
+        return "\n".join([head, "", *align(scores, 2), "", *align(weights, 2), *(["", *notes] if notes else [])])
 
     def _notes(self) -> list[str]:
         notes = [f"{plain(entry['name'])} {plain(entry['precision'])}: {entry['cut']:,} answers were cut at their longest"

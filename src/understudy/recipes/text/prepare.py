@@ -50,6 +50,21 @@ def _check(data: Sequence[str | Path], task: str, config: TextConfig) -> None:
         raise UsageError(f"context is {config.context}", hint="from 16 to 32,768 tokens")
     if config.epochs <= 0 or (config.time_budget is not None and config.time_budget <= 0):
         raise UsageError("epochs and time_budget are above zero")
+    _check_models(config)
+
+
+def _check_models(config: TextConfig) -> None:
+    """Dials about a base and a teacher that mean nothing without one."""
+    for name in ("full", "keep_layers", "keep_width"):
+        if getattr(config, name) and not config.base:
+            raise UsageError(f"--{name.replace('_', '-')} is about a base, and none is named", hint="--base MODEL")
+    given = next((name for name in ("distil", "instruction", "unlabelled") if getattr(config, name)), None)
+    if given and not config.teacher:
+        raise UsageError(f"--{given} is for a teacher, and none is named", hint="--teacher MODEL")
+    if not 0 < config.distil_share <= 1:
+        raise UsageError(f"distil_share is {config.distil_share}", hint="a share above 0 and up to 1")
+    if config.distil_top < 0:
+        raise UsageError(f"distil_top is {config.distil_top}", hint="a number of pieces, or 0 for all of them and no cache")
 
 
 def _paired(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
