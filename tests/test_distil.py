@@ -168,7 +168,7 @@ def test_a_run_that_was_stopped_goes_on(files):
     with pytest.raises(KeyboardInterrupt):
         ask(first, made, 6, stop=lambda: next(calls, None) is None)
     ask(second, made, 6)
-    assert 0 < first.asked and first.asked + second.asked == made.before[-1]
+    assert first.asked > 0 and first.asked + second.asked == made.before[-1]
 
 
 def test_the_cache_is_bounded(files, monkeypatch):

@@ -245,7 +245,7 @@ def _turns(told: Any, where: str) -> dict[str, Turn | None]:
     found: dict[str, Turn | None] = {}
     each: dict[str, Any] = told if isinstance(told, dict) else {"": told}
     for role, turn in each.items():
-        parts = [turn.get("before"), turn.get("after")] if isinstance(turn, dict) and len(turn) == 2 else [turn]
+        parts = [turn.get("before"), turn.get("after")] if isinstance(turn, dict) and len(turn) == 2 else [None]
         if turn is not None and not all(isinstance(part, list) and len(part) <= 64 and all(map(_is_id, part)) for part in parts):
             raise BundleError(f"{where}: turns has a role {role!r} that is neither null nor the token ids before and after its text")
         found[role] = None if turn is None else Turn(tuple(turn["before"]), tuple(turn["after"]))

@@ -73,7 +73,7 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
 def _key(sequences: Sequences, what: str, loop: LanguageConfig, seed: int, distil: Distil | None = None) -> str:
     # Without the time: what reading took differs from run to run, and a run that goes on may be given more.
     told = json.dumps([what, {**asdict(loop), "seconds": None}, seed, distil.key if distil else None], sort_keys=True).encode()
-    return hashlib.sha256(told + sequences.ids.tobytes() + sequences.starts.tobytes()).hexdigest()
+    return hashlib.sha256(told + sequences.ids.tobytes() + sequences.wanted.tobytes() + sequences.starts.tobytes()).hexdigest()
 
 
 def _line(now: Progress) -> str:

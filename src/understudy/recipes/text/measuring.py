@@ -26,8 +26,8 @@ from ...tasks.reading.turns import Conversation, read_conversations
 from ...tasks.sentences import sentences
 from .metrics import scores_of
 
-_SCORED = 40
-"""Rows whose bits per byte are measured: every token is a request."""
+_SCORED, _LETTERS = 30, 600
+"""Rows, and characters of each, whose bits per byte are measured: every token is a request."""
 
 
 def prove_text(opened: Writer | Summariser, data: str | os.PathLike[str], *, source: str | None = None, target: str | None = None,
@@ -118,7 +118,7 @@ def _bits(writer: Writer, asked: Sequence[tuple[Pair, list[int]]], seed: int) ->
     """Bits per byte of what should be written, after what is asked, with an interval over rows; nothing where no row fits into the context."""
     bits, sizes = [], []
     for pair, prompt in [one for one in asked if len(one[1]) < writer.engine.context - 8][:_SCORED]:
-        score = writer.engine.score(pair.target[:1500], prompt or None)
+        score = writer.engine.score(pair.target[:_LETTERS], prompt or None)
         known = sum(token.bytes for token in score.tokens if token.logprob is not None)
         if known:
             sizes.append(known)

@@ -104,9 +104,10 @@ def _conversing(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
         known = {one.turns for one in given.conversations}
         train, test = [one for one in distinct if one not in known], [one.turns for one in given.conversations]
     else:
-        # By the opening: conversations that begin with one question stay on one side.
-        train = [one for one in distinct if share_of(one[0][1]) >= config.test_share]
-        test = [one for one in distinct if share_of(one[0][1]) < config.test_share]
+        # By the opening: conversations that begin with one question stay on one side. A system prompt may be the same in all.
+        drawn = [(share_of(next((text for role, text in one if role != "system"), "")), one) for one in distinct]
+        train = [one for share, one in drawn if share >= config.test_share]
+        test = [one for share, one in drawn if share < config.test_share]
     if len(train) < 10 or not test:
         raise DataError(f"{data[0]}: {len(train):,} conversations are left to train on and {len(test):,} to test on", hint="bring more, or --test FILE")
     lines.append(f"{len(train):,} conversations to train on, {len(test):,} to test on")

@@ -134,7 +134,8 @@ def marks_of(opened: Opened, talking: bool) -> tuple[Marks, str | None]:
     if not talking:
         mark = opened.tokenizer.token_to_id(SEP)
         return Marks(begin, opened.split(["\n"])[0][-1] if mark is None else mark, end, {}), None
-    for template in (opened.template().replace("plain", "lines"), "lines"):
+    name = opened.template()
+    for template in ("lines" if name == "plain" else name, "lines"):
         turns = turns_of(template, opened.tokenizer, end)
         assistant = turns["assistant"] if turns else None
         if assistant:
