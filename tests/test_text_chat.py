@@ -161,6 +161,24 @@ def test_marks_that_are_no_ids_are_refused(tmp_path, talks):
         writer.chat_ids([{"role": "tool", "content": "x"}])
 
 
+@pytest.mark.parametrize(("family", "template"), [("gemma2", "gemma"), ("llama-3", "llama3"), ("qwen2", "lines")])
+def test_a_gguf_is_asked_as_its_family_was_taught(tmp_path, family, template):
+    """The beginning of text stands where the template has it, and the end of text after each answer where that is the mark."""
+    from understudy.shrink.gguf.write import write_gguf
+
+    folder = chatting(tmp_path / "base", family, template)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": CHAT_TEMPLATES[template]}))
+    write_gguf(folder, tmp_path / "m.gguf", precision="f16")
+    begin, end = open_decoder(str(folder)).ends()
+    with open_chat(tmp_path / "m.gguf") as chat:
+        assert chat.ids("Hi")[0] == begin
+        "".join(chat.say("Hi", Sampling(max_tokens=2)))
+        chat.messages[-1]["content"] = "Yes"
+        asked = chat._ids([*chat.messages, {"role": "user", "content": "Why"}])
+        assert asked.count(begin) == 1 and (end in asked) == (template == "lines")
+
+
 def test_teacher_and_base_of_a_chat_agree_by_their_probabilities(tmp_path, talks):
     folder = chatting(tmp_path / "base", "llama", "chatml")
     heard = []

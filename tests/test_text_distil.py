@@ -113,6 +113,19 @@ def test_a_teacher_is_distilled_to_a_smaller_sibling_of_itself(tmp_path, pairs, 
         assert isinstance(writer.predict("The red door is new.").text, str)
 
 
+@pytest.mark.parametrize("family", ["llama-3", "gemma"])
+def test_a_student_from_scratch_takes_the_teachers_pieces(tmp_path, pairs, family):
+    folder = make_decoder(tmp_path / "model", family)
+    heard = []
+    result = train_text(pairs, "translate", out=tmp_path / "out", teacher=str(folder), distil="logits", epochs=0.5, listen=heard.append, **{**BASE, "size": "tiny"})
+    assert any(f"the pieces are those of {folder}" in event.text for event in heard)
+    opened = open_decoder(str(folder))
+    with load(result.path) as writer:
+        assert writer.engine.info.vocabulary == opened.pieces
+        text = "Grün and [red] doors, 12 of them"
+        assert writer.ids(text) == [writer.prompt.begin, *opened.split([text])[0], writer.prompt.mark]
+
+
 def test_vocabularies_that_differ_are_an_error_that_says_where(tmp_path, pairs):
     base, teacher = make_decoder(tmp_path / "base", "llama"), make_decoder(tmp_path / "teacher", "gemma")
     sizes = [f"{open_decoder(str(folder)).tokenizer.get_vocab_size():,}" for folder in (base, teacher)]

@@ -14,7 +14,8 @@ from typing import Any
 
 from .bench import machine as this_machine
 from .html import page, say
-from .plain import align, number, plain
+from .plain import align, number, plain, width
+from .table import COLUMNS
 
 VERSION = 1
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "coverage": "coverage %",
@@ -57,7 +58,8 @@ class TextReceipt:
         rows, notes = self.rows(), self._notes()
         costs = 1 + len(_SPEED)
         scores, weights = [row[:-costs] for row in rows], [row[:_ABOUT - 1] + row[-costs:] for row in rows]
-        return "\n".join([head, "", *align(scores, 2), "", *align(weights, 2), *(["", *notes] if notes else [])])
+        blocks = [*_folded(scores, _ABOUT), *_folded(weights, _ABOUT - 1)]
+        return "\n".join([head, *(line for block in blocks for line in ("", *align(block, 2))), *(["", *notes] if notes else [])])
 
     def _notes(self) -> list[str]:
         notes = [f"{plain(entry['name'])} {plain(entry['precision'])}: {entry['cut']:,} answers were cut at their longest"
@@ -86,6 +88,17 @@ def build_text_receipt(*, task: str, name: str, entries: Sequence[Mapping[str, A
     told = {"receipt": VERSION, "kind": "text", "task": task, "name": name, "rows": rows, "seed": seed, "entries": [dict(entry) for entry in entries],
             "machine": this_machine(), "data": dict(data or {}), "provenance": dict(provenance or {}), "notes": list(notes)}
     return TextReceipt(json.loads(json.dumps(told, allow_nan=False, default=float)))
+
+
+def _folded(rows: Sequence[tuple[str, ...]], about: int) -> list[list[tuple[str, ...]]]:
+    """The table as tables of at most COLUMNS, each with the first `about` columns."""
+    blocks: list[list[int]] = [[]]
+    for column in range(about, len(rows[0])):
+        tried = [*range(about), *blocks[-1], column]
+        if blocks[-1] and max(map(width, align([[row[at] for at in tried] for row in rows], 2))) > COLUMNS:
+            blocks.append([])
+        blocks[-1].append(column)
+    return [[tuple(row[at] for at in (*range(about), *block)) for row in rows] for block in blocks]
 
 
 def _score(score: Mapping[str, Any] | None) -> str:

@@ -84,8 +84,11 @@ def _with_gguf(engine: Engine, system: str | None) -> Chat:
     template = template_for(engine.info.metadata.get("tokenizer.chat_template"))
     first = engine.info.metadata.get("tokenizer.ggml.bos_token_id")
     begin = [first] if begins(template) and isinstance(first, int) else []
+    last = engine.info.metadata.get("tokenizer.ggml.eos_token_id")
+    end = engine.detokenize([last]) if isinstance(last, int) else ""
 
     def ids(messages: Messages) -> list[int]:
-        return [*begin, *encode_chat(messages, template, lambda text, special: engine.tokenize(text, special=special), control=set(engine.info.control))]
+        return [*begin, *encode_chat(messages, template, lambda text, special: engine.tokenize(text, special=special), control=set(engine.info.control),
+                                     eos=end)]
 
     return Chat(engine, ids, STOPS[template], system)
