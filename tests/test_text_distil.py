@@ -183,11 +183,24 @@ def test_a_bundle_of_ours_becomes_a_base(taught, tmp_path, monkeypatch):
     ({"teacher": "x", "distil_share": 0.0}, r"distil_share is 0\.0"),
     ({"teacher": "x", "distil_top": -1}, "distil_top is -1"),
     ({"teacher": "x", "distil": "logits", "instruction": "Translate."}, "--instruction is for a teacher's answers, and its probabilities are to be learned"),
+    ({"teacher": "x", "distil": "answers", "distil_loss": "reverse-kl"}, "--distil-loss is about a teacher's probabilities, and none are learned here"),
+    ({"distil_top": 8}, "--distil-top is about a teacher's probabilities"),
     ({"trim": True}, "--trim is for the pieces of a base or a teacher"),
 ])
 def test_dials_that_mean_nothing_here_are_refused(tmp_path, pairs, dials, words):
     with pytest.raises(UsageError, match=words):
         train_text(pairs, "translate", out=tmp_path / "out", **dials, **QUICK)
+
+
+def test_the_flags_are_the_dials():
+    from understudy.cli.train import _config
+
+    told = _config("translate", {"base": "m", "keep_layers": 3, "keep_width": "50%", "teacher": "t", "distil": "logits", "distil_share": "0.9", "distil_top": 0})
+    assert (told.keep_layers, told.keep_width, told.distil_share, told.distil_top, told.distil_loss) == (3, 0.5, 0.9, 0, "kl")
+    with pytest.raises(UsageError, match="more than everything"):
+        _config("translate", {"base": "m", "keep_width": "150%"})
+    with pytest.raises(UsageError, match="--distil is no flag of the task classify"):
+        _config("classify", {"distil": "logits"})
 
 
 def test_answers_of_plain_text_are_refused(tmp_path, taught):

@@ -31,8 +31,15 @@ def probable_teacher(config: TextConfig, task: str, base: Opened | None, texts: 
     Unless the config says which, probabilities are learned where a base has the teacher's pieces, and for plain text and conversations,
     of which there are no answers. Raises UsageError for a config that contradicts itself, TeacherError for pieces that differ.
     """
-    if not config.teacher or config.distil == "answers":
-        return None
+    found = _teacher(config, task, base, texts, listen) if config.teacher and config.distil != "answers" else None
+    usual = TextConfig()
+    changed = next((name for name in ("distil_loss", "distil_share", "distil_top") if getattr(config, name) != getattr(usual, name)), None)
+    if found is None and changed:
+        raise UsageError(f"--{changed.replace('_', '-')} is about a teacher's probabilities, and none are learned here", hint="--teacher MODEL --distil logits")
+    return found
+
+
+def _teacher(config: TextConfig, task: str, base: Opened | None, texts: Sequence[str], listen: Listener) -> Opened | None:
     never = {"--instruction": config.instruction, "--unlabelled": config.unlabelled}
     given = next((flag for flag, value in never.items() if value), None)
     needed = config.distil == "logits" or task in ("lm", "chat")
@@ -41,7 +48,7 @@ def probable_teacher(config: TextConfig, task: str, base: Opened | None, texts: 
     if not needed and (given or base is None):
         return None
     try:
-        teacher = open_decoder(config.teacher)
+        teacher = open_decoder(str(config.teacher))
         if base:
             check_pieces(base, teacher, texts)
     except UnderstudyError as problem:
