@@ -50,6 +50,9 @@ def _check(data: Sequence[str | Path], task: str, config: TextConfig) -> None:
         raise UsageError(f"context is {config.context}", hint="from 16 to 32,768 tokens")
     if config.epochs <= 0 or (config.time_budget is not None and config.time_budget <= 0):
         raise UsageError("epochs and time_budget are above zero")
+    for name, value in (("dropout", config.dropout), ("smoothing", config.smoothing)):
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"--{name} is {value:g}, and nothing would be learned", hint="a share from 0 to below 1; 0.1 is usual")
     _check_models(config)
 
 
@@ -58,6 +61,8 @@ def _check_models(config: TextConfig) -> None:
     for name in ("full", "keep_layers", "keep_width"):
         if getattr(config, name) and not config.base:
             raise UsageError(f"--{name.replace('_', '-')} is about a base, and none is named", hint="--base MODEL")
+    if config.base and config.dropout:
+        raise UsageError(f"--dropout {config.dropout:g} is for models from scratch; a base keeps its layers as they are", hint="leave it out")
     given = next((name for name in ("distil", "instruction", "unlabelled") if getattr(config, name)), None)
     if given and not config.teacher:
         raise UsageError(f"--{given} is for a teacher, and none is named", hint="--teacher MODEL")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...errors import DataError, TeacherError, UsageError
+from ...errors import DataError, TeacherError
 from ...home import cache_dir
 from ...models.based import Based
 from ...models.decoder import Decoder, save_hub
@@ -92,16 +92,11 @@ def _against_overfitting(rows: Sequence[Pair | Conversation], config: TextConfig
     A teacher's probabilities say where the goal is to be spread: with those it is not smoothed besides.
     """
     usual = 0.1 if isinstance(rows[0], Pair) and rows[0].source else 0.0
-    for name, value in (("dropout", config.dropout), ("smoothing", config.smoothing)):
-        if value is not None and not 0 <= value < 1:
-            raise UsageError(f"--{name} is {value:g}, and nothing would be learned", hint="a share from 0 to below 1; 0.1 is usual")
     return usual if config.dropout is None else config.dropout, (0.0 if taught else usual) if config.smoothing is None else config.smoothing
 
 
 def from_base(base: Opened, talking: bool, config: TextConfig, listen: Listener, *, pruned: bool = False) -> Start:
     """A checkpoint: adapters on its layers, or all its weights where the config says so or it is `pruned`."""
-    if config.dropout:
-        raise UsageError(f"--dropout {config.dropout:g} is for models from scratch; a base keeps its layers as they are", hint="leave it out")
     marks, template = marks_of(base, talking)
     full = config.full or pruned
     torch.manual_seed(config.seed)
