@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from understudy.models.decoder import Decoder, DecoderShape, save_hub
 from understudy.models.pieces import BOS, EOS, PAD, SEP, SPECIALS, encode, learn_pieces, special_id
-from understudy.recipes.text.fit import Marks
-from understudy.recipes.text.fit import encoded as encoded_with
+from understudy.recipes.text.encoding import Marks
+from understudy.recipes.text.encoding import encoded as encoded_with
 from understudy.tasks.reading.pairs import Pair
 from understudy.teach.language import LanguageConfig, evaluate, loss_of, train_language
 from understudy.teach.sequences import cut, epoch, sequences_of

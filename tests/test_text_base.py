@@ -95,6 +95,8 @@ def test_a_teacher_bundle_teaches_new_sources_and_is_asked_once(tmp_path, pairs)
 def test_a_teacher_that_chats_follows_an_instruction(tmp_path, pairs):
     folder = make_decoder(tmp_path / "base", "llama")
     heard = []
-    train_text(pairs, "translate", out=tmp_path / "student", teacher=str(folder), instruction="Say it in German.", epochs=1, listen=heard.append,
+    result = train_text(pairs, "translate", out=tmp_path / "student", teacher=str(folder), instruction="Say it in German.", epochs=1, listen=heard.append,
                **{**QUICK, "context": 32})
     assert any("answers to learn from" in event.text for event in heard)
+    entry = result.receipt.data["entries"][0]
+    assert entry["name"] == "teacher" and entry["parameters"] > 0 and {"bleu", "chrf"} <= entry["scores"].keys() and entry["speed"]["first_ms"] > 0

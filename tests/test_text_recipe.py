@@ -45,7 +45,7 @@ def test_it_learns_a_toy_language_and_the_bundle_is_whole(made):
     assert result.receipt.headline["bleu"] > 60
     told = open_bundle(work / "en-de").manifest
     assert told.task == "translate" and told.labels == () and told.rungs[0].kind == "gguf"
-    assert [entry["precision"] for entry in result.receipt.data["entries"]] == ["f16", "q8_0"]
+    assert [entry["precision"] for entry in result.receipt.data["entries"]] == ["f16", "q4_0", "q8_0"]
     assert "BLEU" in result.receipt.table() and "<script" not in result.receipt.html()
 
 

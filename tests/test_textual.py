@@ -146,3 +146,18 @@ def test_hostile_text_takes_no_time(text):
     with contextlib.suppress(DataError):
         attributes(text)
     assert perf_counter() - started < 3
+
+
+def test_a_text_receipt_folds_into_a_terminal():
+    """Every figure is in the table, and no line is longer than 100 columns."""
+    from understudy.proof.text_receipt import NAMES, build_text_receipt
+
+    scores = {name: {"value": 12.345, "low": 10.111, "high": 14.999, "signature": "x"} for name in NAMES}
+    speed = {"first_ms": 12.5, "answer_ms": 1234.0, "prefill_tokens_per_s": 45678.0, "tokens_per_s": 987.0, "rss_mb": 321.0}
+    entries = [{"name": name, "precision": "q8_0", "rows": 1000, "scores": scores, "bytes": 3_800_000, "speed": speed} for name in ("teacher", "writer")]
+    receipt = build_text_receipt(task="summarize", name="x", entries=entries, rows=1000)
+    lines = receipt.table().splitlines()
+    assert max(map(len, lines)) <= 100
+    for word in (*NAMES.values(), "read tok/s", "45,678", "write tok/s", "987", "3.8", "321"):
+        assert any(word in line for line in lines), word
+    assert sum(line.startswith("teacher") for line in lines) > 2

@@ -31,7 +31,8 @@ def command(bundle: str, data: str | None, seconds: float, as_json: bool) -> Non
         return
     speed = told["speed"]
     if "answer_ms" in speed:
-        for key, words in (("first_ms", "ms to the first token"), ("answer_ms", "ms an answer"), ("tokens_per_s", "tokens/s"), ("rss_mb", "MB of memory")):
+        for key, words in (("first_ms", "ms to the first token"), ("answer_ms", "ms an answer"), ("prefill_tokens_per_s", "tokens/s of a prompt read"),
+                           ("tokens_per_s", "tokens/s written"), ("rss_mb", "MB of memory")):
             if speed[key] is not None:
                 click.echo(f"{speed[key]:10,.2f} {words}")
         click.echo(f"cold start  {told['cold_start_s']:.2f} s for `understudy predict`")

@@ -15,9 +15,9 @@ from ..recipes.events import Event
 from ..recipes.text.config import TASKS, TextConfig
 from .progress import Moving
 
-_PARSERS = {**dict.fromkeys(("max_error", "test_share", "dropout", "smoothing"), "parse_share"), "max_size": "parse_size",
+_PARSERS = {**dict.fromkeys(("max_error", "test_share", "dropout", "smoothing", "keep_width", "distil_share"), "parse_share"), "max_size": "parse_size",
             **dict.fromkeys(("time_budget", "max_latency"), "parse_duration")}
-_WHOLE = ("seed", "threads", "pieces", "context")
+_WHOLE = ("seed", "threads", "pieces", "context", "keep_layers", "distil_top")
 
 
 def _shared() -> dict[str, list[Field]]:

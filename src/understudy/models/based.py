@@ -14,7 +14,7 @@ from ..errors import TeacherError
 from .families import find_family
 from .lora import add_adapters, merge_adapters
 
-_BESIDE = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "added_tokens.json", "chat_template.jinja")
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "added_tokens.json", "chat_template.jinja")
 
 
 class Based(nn.Module):
@@ -24,7 +24,7 @@ class Based(nn.Module):
         super().__init__()
         self.folder = folder
         self.config = _config(folder)
-        find_family(self.config)
+        self.family = find_family(self.config)
         self.model = _opened(folder)
         self.dropout = 0.0
         self.adapters = 0 if full else add_adapters(self.model, rank)
@@ -33,15 +33,6 @@ class Based(nn.Module):
     def context(self) -> int:
         """The longest sequence that the checkpoint was trained for."""
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
-
-    def marks(self) -> tuple[int | None, int]:
-        """(the id that begins a text or None, the id that ends one). Raises TeacherError where the checkpoint names no end."""
-        ends = self.config.get("eos_token_id")
-        end = ends[0] if isinstance(ends, list) and ends else ends
-        if isinstance(end, bool) or not isinstance(end, int):
-            raise TeacherError(f"{self.folder}/config.json names no eos_token_id, so the model could never end an answer")
-        begin = self.config.get("bos_token_id")
-        return (begin if isinstance(begin, int) and not isinstance(begin, bool) else None), end
 
     def forward(self, ids: torch.Tensor, segments: torch.Tensor | None = None) -> torch.Tensor:
         """Hidden states (batch, tokens, width); padding stands behind and is not seen by what comes before it."""
@@ -61,7 +52,7 @@ class Based(nn.Module):
             merge_adapters(self.model)
             self.adapters = 0
         self.model.save_pretrained(folder)
-        for name in _BESIDE:
+        for name in BESIDE:
             if (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, folder / name)
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
-
-from .pieces import BOS, EOS, PAD
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def rotated(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.T
     return x * cos + torch.cat([-right, left], -1) * sin
 
 
-def hub_config(shape: DecoderShape, *, bos: int, eos: int, pad: int) -> dict[str, Any]:
+def hub_config(shape: DecoderShape, *, bos: int | None, eos: int, pad: int | None) -> dict[str, Any]:
     """config.json of a LlamaForCausalLM with this shape."""
     return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": shape.vocabulary, "hidden_size": shape.width,
             "intermediate_size": shape.hidden, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
@@ -165,7 +164,7 @@ def hub_config(shape: DecoderShape, *, bos: int, eos: int, pad: int) -> dict[str
             "eos_token_id": eos, "pad_token_id": pad, "attention_bias": False, "mlp_bias": False, "torch_dtype": "float32"}
 
 
-def save_hub(model: Decoder, tokenizer_json: str, folder: Path, *, bos: int, eos: int, pad: int) -> None:
+def save_hub(model: Decoder, tokenizer_json: str, folder: Path, *, bos: int | None, eos: int, pad: int | None) -> None:
     """A Hugging Face folder of the decoder: config, weights and tokenizer, as `AutoModelForCausalLM` opens it."""
     from safetensors.torch import save_file
 
@@ -174,7 +173,8 @@ def save_hub(model: Decoder, tokenizer_json: str, folder: Path, *, bos: int, eos
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad}) + "\n", encoding="utf-8")
     (folder / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.shape.context, "clean_up_tokenization_spaces": False,
-             "bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
+    named = Tokenizer.from_str(tokenizer_json)
+    special = {f"{name}_token": named.id_to_token(number) for name, number in (("bos", bos), ("eos", eos), ("pad", pad)) if number is not None}
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.shape.context, "clean_up_tokenization_spaces": False, **special}
     (folder / "tokenizer_config.json").write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})

@@ -43,6 +43,28 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     return number
 
 
+def size_of(tokenizer: Tokenizer) -> int:
+    """One more than the highest id."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+
+def difference(ours: Tokenizer, theirs: Tokenizer, texts: Sequence[str] = ()) -> str | None:
+    """Where two tokenizers part, in words: their sizes and the first id that is another piece, or the first of `texts` that they split
+    differently. None where ids mean the same in both."""
+    here, there = ({number: piece for piece, number in one.get_vocab(with_added_tokens=True).items()} for one in (ours, theirs))
+    part = next((number for number in sorted(here.keys() | there.keys()) if here.get(number) != there.get(number)), None)
+    if part is not None:
+        return f"{len(here):,} and {len(there):,} pieces, and the first that differs has the id {part}: {_shown(here, part)} and {_shown(there, part)}"
+    for text, left, right in zip(texts, encode(ours, texts), encode(theirs, texts), strict=True):
+        if left != right:
+            return f"the same {len(here):,} pieces, and {text[:60]!r} becomes {len(left)} of them in one and {len(right)} in the other"
+    return None
+
+
+def _shown(pieces: dict[int, str], number: int) -> str:
+    return repr(pieces[number][:40]) if number in pieces else "nothing"
+
+
 def _bytewise(model: models.BPE) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)

@@ -36,6 +36,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{name.lower(): ("plain", ("scores", name, "value")) for name in ("bleu", "chrf", "rouge1", "rouge2", "rougeL", "supported", "bits_per_byte")},
     "attributes": ("plain", ("scores", "coverage", "value")), "first_token": ("ms", ("speed", "first_ms")),
     "answer": ("ms", ("speed", "answer_ms")), "tokens_per_s": ("plain", ("speed", "tokens_per_s")),
+    "prefill_tokens_per_s": ("plain", ("speed", "prefill_tokens_per_s")),
 }
 
 

@@ -14,12 +14,15 @@ from typing import Any
 
 from .bench import machine as this_machine
 from .html import page, say
-from .plain import align, number, plain
+from .plain import align, number, plain, width
+from .table import COLUMNS
 
 VERSION = 1
 NAMES = {"bleu": "BLEU", "chrf": "chrF", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "coverage": "coverage %",
          "supported": "supported", "placeholders": "placeholders %", "bits_per_byte": "bits/byte"}
-_SPEED = (("first_ms", "first ms"), ("answer_ms", "answer ms"), ("tokens_per_s", "tok/s"), ("rss_mb", "RAM MB"))
+_SPEED = (("first_ms", "first ms"), ("answer_ms", "answer ms"), ("prefill_tokens_per_s", "read tok/s"), ("tokens_per_s", "write tok/s"), ("rss_mb", "RAM MB"))
+_ABOUT = 3
+"""Columns that say which model a row is about."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,13 @@ class TextReceipt:
         return rows
 
     def table(self) -> str:
-        """An aligned plain-text table with what to beware of below it."""
+        """Aligned plain text: what each model scores, then how large and fast it is, then what to beware of."""
         head = f"{plain(self.data['name'])} · {plain(self.data['task'])} · {self.data['rows']:,} test rows"
-        notes = self._notes()
-        return "\n".join([head, "", *align(self.rows(), 2), *(["", *notes] if notes else [])])
+        rows, notes = self.rows(), self._notes()
+        costs = 1 + len(_SPEED)
+        scores, weights = [row[:-costs] for row in rows], [row[:_ABOUT - 1] + row[-costs:] for row in rows]
+        blocks = [*_folded(scores, _ABOUT), *_folded(weights, _ABOUT - 1)]
+        return "\n".join([head, *(line for block in blocks for line in ("", *align(block, 2))), *(["", *notes] if notes else [])])
 
     def _notes(self) -> list[str]:
         notes = [f"{plain(entry['name'])} {plain(entry['precision'])}: {entry['cut']:,} answers were cut at their longest"
@@ -82,6 +88,17 @@ def build_text_receipt(*, task: str, name: str, entries: Sequence[Mapping[str, A
     told = {"receipt": VERSION, "kind": "text", "task": task, "name": name, "rows": rows, "seed": seed, "entries": [dict(entry) for entry in entries],
             "machine": this_machine(), "data": dict(data or {}), "provenance": dict(provenance or {}), "notes": list(notes)}
     return TextReceipt(json.loads(json.dumps(told, allow_nan=False, default=float)))
+
+
+def _folded(rows: Sequence[tuple[str, ...]], about: int) -> list[list[tuple[str, ...]]]:
+    """The table as tables of at most COLUMNS, each with the first `about` columns."""
+    blocks: list[list[int]] = [[]]
+    for column in range(about, len(rows[0])):
+        tried = [*range(about), *blocks[-1], column]
+        if blocks[-1] and max(map(width, align([[row[at] for at in tried] for row in rows], 2))) > COLUMNS:
+            blocks.append([])
+        blocks[-1].append(column)
+    return [[tuple(row[at] for at in (*range(about), *block)) for row in rows] for block in blocks]
 
 
 def _score(score: Mapping[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ..bundle import open_bundle
 from ..errors import UsageError
-from .generate.chat_templates import STOPS, template_for
+from .generate.chat_templates import STOPS, begins, template_for
 from .generate.engine import Engine
 from .generate.sampling import Sampling
 from .generate.template import encode_chat, fit_messages
@@ -22,7 +22,7 @@ class Chat:
     """`say(text)` streams the answer and keeps both turns in `messages`. Close it, or use it in a `with` statement."""
 
     def __init__(self, engine: Engine, ids: Callable[[Messages], list[int]], stop: tuple[str, ...], system: str | None = None) -> None:
-        self._engine, self._ids = engine, ids
+        self.engine, self._ids = engine, ids
         self.stop = stop
         """Strings that end an answer."""
         self._system = system
@@ -39,25 +39,28 @@ class Chat:
         Raises UsageError where even this turn does not fit; it is not kept then.
         """
         asked = [*self.messages, {"role": "user", "content": text}]
-        room = self._engine.context - min(sampling.max_tokens, self._engine.context // 2)
+        room = self.engine.context - min(sampling.max_tokens, self.engine.context // 2)
         kept, gone = fit_messages(asked, lambda some: len(self._ids(some)), room)
         if gone:
             dropped(len(gone))
         answer = ""
-        for piece in self._engine.generate(self._ids(kept), sampling):
+        for piece in self.engine.generate(self._ids(kept), sampling):
             answer += piece.text
             yield piece.text
         self.messages = [*asked, {"role": "assistant", "content": answer}]
 
     def once(self, text: str, sampling: Sampling) -> str | None:
         """The answer to one turn, apart from this conversation; None where it was cut at its longest. Threads may share a Chat for this."""
-        asked = [*([{"role": "system", "content": self._system}] if self._system else []), {"role": "user", "content": text}]
-        said = self._engine.complete(self._ids(asked), sampling)
+        said = self.engine.complete(self.ids(text), sampling)
         return None if said.finish == "length" else said.text.strip()
+
+    def ids(self, text: str) -> list[int]:
+        """The prompt of one turn, apart from this conversation."""
+        return self._ids([*([{"role": "system", "content": self._system}] if self._system else []), {"role": "user", "content": text}])
 
     def close(self) -> None:
         """Ends the model's process."""
-        self._engine.close()
+        self.engine.close()
 
     def __enter__(self) -> Self:
         return self
@@ -79,8 +82,13 @@ def open_chat(path: str | os.PathLike[str], *, system: str | None = None, **sett
 
 def _with_gguf(engine: Engine, system: str | None) -> Chat:
     template = template_for(engine.info.metadata.get("tokenizer.chat_template"))
+    first = engine.info.metadata.get("tokenizer.ggml.bos_token_id")
+    begin = [first] if begins(template) and isinstance(first, int) else []
+    last = engine.info.metadata.get("tokenizer.ggml.eos_token_id")
+    end = engine.detokenize([last]) if isinstance(last, int) else ""
 
     def ids(messages: Messages) -> list[int]:
-        return encode_chat(messages, template, lambda text, special: engine.tokenize(text, special=special), control=set(engine.info.control))
+        return [*begin, *encode_chat(messages, template, lambda text, special: engine.tokenize(text, special=special), control=set(engine.info.control),
+                                     eos=end)]
 
     return Chat(engine, ids, STOPS[template], system)

@@ -5,9 +5,10 @@ Example: `understudy.load("en-de").predict("Where is the station?").text`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, overload
 
 from ..bundle import Bundle
@@ -18,6 +19,7 @@ from .generate.engine import Engine
 from .generate.results import Completion, Score
 from .generate.sampling import Sampling
 from .generate.template import fit_messages
+from .generate.turns import Turn, prompt_ids
 
 SPEC = "generation.json"
 MODEL = "model.gguf"
@@ -30,7 +32,7 @@ _ALONE = 30_000_000
 @dataclass(frozen=True)
 class Prompt:
     """How a request becomes token ids. `pair`: begin, source, mark. `text`: begin, text. `chat`: begin, then turns, each with
-    the mark of its role before it and `end` after it."""
+    the mark of its role before it and `end` after it, or with the ids that `turns` puts around it."""
 
     form: str
     begin: int | None
@@ -38,6 +40,12 @@ class Prompt:
     end: int | None
     roles: dict[str, int]
     max_tokens: int
+    turns: dict[str, Turn | None] | None = None
+
+    def to_json(self) -> bytes:
+        """The file `generation.json`."""
+        told = {name: value for name, value in asdict(self).items() if name != "turns" or value is not None}
+        return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Writer:
         self.bundle, self.manifest = bundle, bundle.manifest
         rung = bundle.manifest.rungs[-1]
         self._folder = rung.path
-        self.prompt = _prompt(bundle, f"{rung.path}/{SPEC}")
+        self.prompt = prompt_of(bundle, f"{rung.path}/{SPEC}")
         threads = threads or (1 if rung.parameters <= _ALONE else None)
         self._settings: dict[str, Any] = {"threads": threads, "slots": slots, "copy": copy, "context": rung.max_tokens}
         self._opened: Engine | None = None
@@ -145,6 +153,8 @@ class Writer:
         prompt = self.prompt
         if prompt.form != "chat":
             raise UsageError(f"{self.manifest.name} was made for {self.task}, not for chat")
+        if prompt.turns is not None:
+            return prompt_ids(messages, prompt.begin, prompt.turns, self.engine.tokenize)
         ids = [prompt.begin] if prompt.begin is not None else []
         for message in messages:
             role = message.get("role", "")
@@ -206,19 +216,37 @@ def _joined(said: Sequence[Completion], gaps: Sequence[str]) -> Written:
 
 
 def _ids(prompt: Prompt) -> list[int]:
-    return [one for one in (prompt.begin, prompt.mark, prompt.end, *prompt.roles.values()) if one is not None]
+    around = [one for turn in (prompt.turns or {}).values() if turn for one in (*turn.before, *turn.after)]
+    return [one for one in (prompt.begin, prompt.mark, prompt.end, *prompt.roles.values(), *around) if one is not None]
 
 
-def _prompt(bundle: Bundle, name: str) -> Prompt:
+def prompt_of(bundle: Bundle, name: str) -> Prompt:
+    """The file `generation.json` called `name` in a bundle, checked. Raises BundleError."""
     where = f"{bundle.path}/{name}"
     told = strict_json(bundle.read(name), where)
-    if not isinstance(told, dict) or set(told) != {one.name for one in fields(Prompt)} or told["form"] not in FORMS:
+    if not isinstance(told, dict) or {*told, "turns"} != {one.name for one in fields(Prompt)} or told["form"] not in FORMS:
         raise BundleError(f"{where} does not say how prompts are made", hint=f"it has form ({', '.join(FORMS)}), begin, mark, end, roles and max_tokens")
     numbers = [told["begin"], told["mark"], told["end"], *(told["roles"].values() if isinstance(told["roles"], dict) else [""])]
-    if any(one is not None and (isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 1 << 24) for one in numbers):
+    if not all(one is None or _is_id(one) for one in numbers):
         raise BundleError(f"{where}: begin, mark, end and roles are token ids or null")
     if isinstance(told["max_tokens"], bool) or not isinstance(told["max_tokens"], int) or not 1 <= told["max_tokens"] <= 1 << 20:
         raise BundleError(f"{where}: max_tokens is {told['max_tokens']!r}, not a whole number from 1 to 1,048,576")
-    if told["form"] == "chat" and "assistant" not in told["roles"]:
+    prompt = Prompt(**{**told, "turns": _turns(told["turns"], where) if "turns" in told else None})
+    if prompt.form == "chat" and (prompt.turns or prompt.roles).get("assistant") is None:
         raise BundleError(f"{where}: a chat needs the role 'assistant'")
-    return Prompt(**told)
+    return prompt
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 24
+
+
+def _turns(told: Any, where: str) -> dict[str, Turn | None]:
+    found: dict[str, Turn | None] = {}
+    each: dict[str, Any] = told if isinstance(told, dict) else {"": told}
+    for role, turn in each.items():
+        parts = [turn.get("before"), turn.get("after")] if isinstance(turn, dict) and len(turn) == 2 else [None]
+        if turn is not None and not all(isinstance(part, list) and len(part) <= 64 and all(map(_is_id, part)) for part in parts):
+            raise BundleError(f"{where}: turns has a role {role!r} that is neither null nor the token ids before and after its text")
+        found[role] = None if turn is None else Turn(tuple(turn["before"]), tuple(turn["after"]))
+    return found

@@ -15,6 +15,8 @@ from .gguf.quantise import open_gguf
 _PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
           "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
           "ffn_norm": "post_attention_layernorm"}
+_NORMAL, _CONTROL = 1, 3
+"""Token types of the GGUF format."""
 _TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
 
 
@@ -24,7 +26,7 @@ def unpack(packed: Path, folder: Path) -> None:
     from gguf import dequantize
 
     told = {name: field.contents() for name, field in reader.fields.items()}
-    if told.get("general.architecture") != "llama" or told.get("tokenizer.ggml.model") != "gpt2" or told.get("tokenizer.ggml.pre") != "gpt-2":
+    if not _ours(told, {tensor.name for tensor in reader.tensors}):
         raise UsageError(f"{packed} is not of the shape that Understudy trains, and only that is written back", hint="its Hugging Face original is the better source")
     shape = _shape(told)
     import torch
@@ -32,9 +34,19 @@ def unpack(packed: Path, folder: Path) -> None:
     model = Decoder(shape)
     state = {_name(tensor.name): torch.from_numpy(_plain(dequantize(tensor.data, tensor.tensor_type), tensor.name, shape)) for tensor in reader.tensors}
     model.load_state_dict(state)
-    ids = {mark: int(told[f"tokenizer.ggml.{name}_token_id"]) for mark, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))}
-    special = {number for number, kind in enumerate(told["tokenizer.ggml.token_type"]) if kind == 3}
-    save_hub(model, rebuilt(told["tokenizer.ggml.tokens"], told["tokenizer.ggml.merges"], special), folder, **ids)
+    begin, end, pad = told.get("tokenizer.ggml.bos_token_id"), told["tokenizer.ggml.eos_token_id"], told.get("tokenizer.ggml.padding_token_id")
+    special = {number for number, kind in enumerate(told["tokenizer.ggml.token_type"]) if kind == _CONTROL}
+    save_hub(model, rebuilt(told["tokenizer.ggml.tokens"], told["tokenizer.ggml.merges"], special), folder, bos=begin, eos=int(end), pad=pad)
+
+
+def _ours(told: dict[str, Any], tensors: set[str]) -> bool:
+    """Whether a GGUF is a Llama shape with tied embeddings and plain rope, and byte-level pieces split as GPT-2's."""
+    said = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.add_bos_token": False}
+    if any(told.get(key) != value for key, value in said.items()) or "llama.rope.scaling.type" in told or "tokenizer.ggml.eos_token_id" not in told:
+        return False
+    wanted = {*_TOP, *(f"blk.{layer}.{part}.weight" for layer in range(int(told["llama.block_count"])) for part in _PARTS)}
+    head = told.get("llama.attention.key_length", 0) * told["llama.attention.head_count"]
+    return tensors == wanted and head in (0, told["llama.embedding_length"]) and set(told["tokenizer.ggml.token_type"]) <= {_NORMAL, _CONTROL}
 
 
 def _shape(told: dict[str, Any]) -> DecoderShape:

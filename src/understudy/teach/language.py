@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +20,8 @@ from torch.nn import functional as F
 
 from ..models.based import Based
 from ..models.decoder import Decoder
+from .device import device, halves, moved
+from .distil import Distil
 from .sequences import Batch, Sequences, count_batches, epoch
 
 Model = Decoder | Based
@@ -72,31 +73,33 @@ class _State:
 
 
 def train_language(model: Model, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
-                   key: str = "", stop: Callable[[], bool] = lambda: False,
+                   key: str = "", stop: Callable[[], bool] = lambda: False, distil: Distil | None = None,
                    progress: Callable[[Progress], None] = lambda now: None, trouble: Callable[[str], None] = lambda text: None) -> Progress:
-    """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses.
+    """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses. With `distil` it
+    learns what that teacher says beside the text itself.
 
     A state that cannot be saved (a full disk) does not end the run: `trouble` hears of it, and no more saving is tried.
     """
-    model.to(_device())
+    model.to(device())
     optimisers = _optimisers(model, config)
     now = _restore(state, key, model, optimisers) or _State()
     model.dropout = config.dropout
-    total = max(1, round(config.epochs * count_batches(sequences, config.tokens, model.context, np.random.default_rng([seed, 0]), pack=_packs(model))))
+    pack = isinstance(model, Decoder) and (distil is None or distil.teacher.packs)
+    total = max(1, round(config.epochs * count_batches(sequences, config.tokens, model.context, np.random.default_rng([seed, 0]), pack=pack)))
     began, before, saved = monotonic(), now.elapsed, monotonic()
     window: deque[tuple[float, int, float]] = deque(maxlen=50)
     last = Progress(0.0, now.step, float("nan"), 0.0, 0.0)
     model.train()
     done = now.step >= total
     while not done:
-        for batch in _epoch(sequences, config.tokens, model, [seed, now.epoch], now.position):
+        for batch in epoch(sequences, config.tokens, model.context, np.random.default_rng([seed, now.epoch]), pack=pack, first=now.position):
             now.elapsed = before + monotonic() - began
             share = _share(now, total, config)
             done = share >= 1.0 or stop()
             if done:
                 break
             torch.manual_seed(seed * 1_000_003 + now.step)
-            window.append((_step(model, _moved(batch), optimisers, config, share), batch.tokens, monotonic()))
+            window.append((_step(model, moved(batch), optimisers, config, share, distil), batch.tokens, monotonic()))
             now.step += 1
             now.position += 1
             if now.step % 10 == 0:
@@ -117,20 +120,19 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     return last
 
 
-def _moved(batch: Batch) -> Batch:
-    device = _device()
-    if device == "cpu":
-        return batch
-    segments = None if batch.segments is None else batch.segments.to(device)
-    return Batch(batch.ids.to(device), segments, batch.at.to(device), batch.next.to(device), batch.tokens)
-
-
-def loss_of(model: Model, batch: Batch, smoothing: float = 0.0) -> torch.Tensor:
-    """Mean cross-entropy in nats over the wanted tokens."""
+def loss_of(model: Model, batch: Batch, smoothing: float = 0.0, distil: Distil | None = None) -> torch.Tensor:
+    """Mean over the wanted tokens in nats: cross-entropy, or its mixture with the divergence from a teacher."""
     h = model(batch.ids, batch.segments)
     h = h.reshape(-1, h.shape[-1])[batch.at]
-    parts = [F.cross_entropy(model.logits(some), wanted, reduction="sum", label_smoothing=smoothing)
-             for some, wanted in zip(h.split(_ROWS), batch.next.split(_ROWS), strict=True)]
+    said, share = (distil.teacher.of(batch), distil.share) if distil else (None, 0.0)
+    parts = []
+    for begin in range(0, len(h), _ROWS):
+        some, wanted = h[begin:begin + _ROWS], batch.next[begin:begin + _ROWS]
+        logits = model.logits(some)
+        if share < 1:
+            parts.append((1 - share) * F.cross_entropy(logits, wanted, reduction="sum", label_smoothing=smoothing))
+        if distil and said is not None:
+            parts.append(share * distil.loss(logits, said.rows(begin, begin + len(some))) * len(some))
     return torch.stack(parts).sum() / len(batch.next)
 
 
@@ -138,7 +140,7 @@ def evaluate(model: Model, sequences: Sequences, tokens: int = 8192) -> float:
     """Mean nats per wanted token, without training."""
     total, count = 0.0, 0
     with torch.inference_mode():
-        for batch in _epoch(sequences, tokens, model, [0]):
+        for batch in epoch(sequences, tokens, model.context, np.random.default_rng([0]), pack=isinstance(model, Decoder)):
             total += float(loss_of(model, batch)) * len(batch.next)
             count += len(batch.next)
     return total / max(1, count)
@@ -159,46 +161,25 @@ def _optimisers(model: Model, config: LanguageConfig) -> list[torch.optim.Optimi
     return made
 
 
-def _packs(model: Model) -> bool:
-    """Whether the model can keep sequences in one row apart."""
-    return isinstance(model, Decoder)
-
-
-def _epoch(sequences: Sequences, tokens: int, model: Model, seed: list[int], first: int = 0) -> Iterator[Batch]:
-    return epoch(sequences, tokens, model.context, np.random.default_rng(seed), pack=_packs(model), first=first)
-
-
 def _share(now: _State, total: int, config: LanguageConfig) -> float:
     by_time = now.elapsed / config.seconds if config.seconds else 0.0
     return max(now.step / total, by_time)
 
 
-def _step(model: Model, batch: Batch, optimisers: list[torch.optim.Optimizer], config: LanguageConfig, share: float) -> float:
+def _step(model: Model, batch: Batch, optimisers: list[torch.optim.Optimizer], config: LanguageConfig, share: float,
+          distil: Distil | None) -> float:
     factor = min(1.0, (share + 1e-4) / config.warm_up, (1 - share) / config.cool_down)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = group["highest"] * factor
         optimiser.zero_grad(set_to_none=True)
-    with torch.autocast(_device(), torch.bfloat16, enabled=_halves()):
-        loss = loss_of(model, batch, config.smoothing)
+    with torch.autocast(device(), torch.bfloat16, enabled=halves()):
+        loss = loss_of(model, batch, config.smoothing, distil)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     for optimiser in optimisers:
         optimiser.step()
     return float(loss.detach())
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@cache
-def _halves() -> bool:
-    """Whether products are computed in bfloat16: weights and sums stay in float32. 1.85 times faster on a CPU that has the instructions
-    (6.6M parameters, 4,080 tokens a step, 0.96 s instead of 1.78), slower on one that has not."""
-    if _device() == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _report(now: _State, share: float, window: deque[tuple[float, int, float]]) -> Progress:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,17 +32,35 @@ class Sequences:
         """Tokens of each sequence, (n,)."""
         return np.diff(self.starts)
 
+    @cached_property
+    def before(self) -> np.ndarray:
+        """Wanted tokens that stand before each sequence, (n + 1,), the last one all of them: wanted tokens are numbered in order."""
+        return np.concatenate([[0], np.cumsum(self.wanted)])[self.starts].astype(np.int64)
+
+    def numbers(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers of the wanted tokens of some sequences, in the order of `rows`."""
+        counts = np.diff(self.before)[rows]
+        return np.repeat(self.before[:-1][rows] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+    def subset(self, rows: np.ndarray) -> Sequences:
+        """Some of the sequences, in the order of `rows`."""
+        lengths = self.lengths[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        at = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Sequences(self.ids[at], self.wanted[at], starts)
+
 
 @dataclass(frozen=True)
 class Batch:
     """`ids` (rows, tokens) int64; `segments` the same shape or None where every row is one sequence; `at` flat positions whose
-    hidden state predicts a wanted token, and `next` those tokens."""
+    hidden state predicts a wanted token, `next` those tokens, and `numbers` which of the wanted tokens they are."""
 
     ids: torch.Tensor
     segments: torch.Tensor | None
     at: torch.Tensor
     next: torch.Tensor
     tokens: int
+    numbers: np.ndarray
 
 
 def sequences_of(parts: Sequence[Sequence[tuple[Sequence[int], bool]]]) -> Sequences:
@@ -151,4 +170,4 @@ def _batch(sequences: Sequences, rows: list[np.ndarray], packed: bool) -> Batch:
             at += size
     flat = np.flatnonzero(wanted.reshape(-1))
     return Batch(torch.from_numpy(ids), torch.from_numpy(segments) if packed else None, torch.from_numpy(flat - 1),
-                 torch.from_numpy(ids.reshape(-1)[flat]), sum(sizes))
+                 torch.from_numpy(ids.reshape(-1)[flat]), sum(sizes), sequences.numbers(np.concatenate(rows)))

@@ -40,7 +40,9 @@ class Family:
 
     model_types and architectures: what config.json calls it. arch: what llama.cpp calls it. metadata: the keys below
     `{arch}.` with int, float, bool, str or list values. tensors: every tensor the checkpoint must hold. extra: tensors
-    computed from the config alone, float32. notes: sentences about what llama.cpp will do differently.
+    computed from the config alone, float32. notes: sentences about what llama.cpp will do differently. norm_offset: what
+    transformers adds to a norm's weight. scaled_embedding: whether the embedding is multiplied by √width. writers: the modules of a
+    layer whose output is added to the residual stream.
     Each function raises DataError for a config it cannot honour.
     """
 
@@ -51,6 +53,9 @@ class Family:
     tensors: Callable[[Config], Iterator[Tensor]]
     extra: Callable[[Config], dict[str, Array]] = field(default=_nothing)
     notes: Callable[[Config], list[str]] = field(default=_no_notes)
+    norm_offset: float = 0.0
+    scaled_embedding: bool = False
+    writers: tuple[str, str] = ("self_attn.o_proj", "mlp.down_proj")
 
 
 @dataclass(frozen=True)

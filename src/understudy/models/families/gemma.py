@@ -61,4 +61,4 @@ def notes(config: Config) -> list[str]:
     return []
 
 
-FAMILY = Family(("gemma",), ("GemmaForCausalLM",), "gemma", metadata, tensors, notes=notes)
+FAMILY = Family(("gemma",), ("GemmaForCausalLM",), "gemma", metadata, tensors, notes=notes, norm_offset=1.0, scaled_embedding=True)

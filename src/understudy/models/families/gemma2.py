@@ -34,6 +34,7 @@ _NO_CAP = 1e6
 _LARGE = 46
 NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
          "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+WRITERS = ("post_attention_layernorm", "post_feedforward_layernorm")
 
 
 def query_scale(config: Config, shape: Shape, large: int) -> float:
@@ -78,4 +79,4 @@ def tensors(config: Config) -> Iterator[Tensor]:
         yield from norms(shape, layer, NORMS, change=plus_one)
 
 
-FAMILY = Family(("gemma2",), ("Gemma2ForCausalLM",), "gemma2", metadata, tensors)
+FAMILY = Family(("gemma2",), ("Gemma2ForCausalLM",), "gemma2", metadata, tensors, norm_offset=1.0, scaled_embedding=True, writers=WRITERS)

@@ -23,7 +23,7 @@ from .family import (
     shape_of,
 )
 from .gemma import HEAD, need_tied
-from .gemma2 import NORMS, query_scale, scaled
+from .gemma2 import NORMS, WRITERS, query_scale, scaled
 
 # The layer count by which llama.cpp knows the one size of Gemma 3 whose attention is scaled by width / heads.
 _LARGE = 62
@@ -75,4 +75,4 @@ def tensors(config: Config) -> Iterator[Tensor]:
         yield from norms(shape, layer, NORMS, change=plus_one)
 
 
-FAMILY = Family(("gemma3_text",), ("Gemma3ForCausalLM",), "gemma3", metadata, tensors)
+FAMILY = Family(("gemma3_text",), ("Gemma3ForCausalLM",), "gemma3", metadata, tensors, norm_offset=1.0, scaled_embedding=True, writers=WRITERS)

@@ -49,10 +49,23 @@ class TextConfig:
                        choices=("extractive", "abstractive"))
     encoder: str = dial("auto", "Extractive: whether an encoder reads the sentences too; auto keeps it where it helps on unseen documents.",
                         choices=("auto", "no", "yes"))
-    base: str | None = dial(None, "A decoder to start from (Hugging Face folder or hub id) instead of from scratch; low-rank adapters are trained.",
-                            metavar="MODEL")
+    base: str | None = dial(None, "A decoder to start from (Hugging Face folder, hub id, or a bundle of ours) instead of from scratch; low-rank adapters "
+                            "are trained.", metavar="MODEL")
     full: bool = dial(False, "With --base: train every weight instead of adapters.")
-    teacher: str | None = dial(None, "A bundle for the same task, or a model that chats, whose answers are learned beside the data's.", metavar="MODEL")
+    keep_layers: int | None = dial(None, "With --base: start from this many of its layers, those that do most; every weight is trained then.", metavar="N")
+    keep_width: float | None = dial(None, "With --base: start from this share of its channels, heads (in their groups) and neurons, those that do most; "
+                                    "every weight is trained then.", metavar="SHARE")
+    trim: bool = dial(False, "Cut the vocabulary of a base, or of a teacher whose pieces are used, to the texts at hand.")
+    teacher: str | None = dial(None, "Who knows better: a bundle for the same task, a decoder's Hugging Face folder or hub id, or a .gguf that chats.",
+                               metavar="MODEL")
+    distil: str | None = dial(None, "What is learned from the teacher: the answers that it writes, beside the data's, or its probabilities (logits) of every "
+                              "next piece, for which the vocabularies have to agree. Not given: logits with a --base of the same vocabulary, "
+                              "and for lm and chat; else answers.", choices=("answers", "logits"))
+    distil_loss: str = dial("kl", "How probabilities are compared: kl (the student covers what the teacher says) or reverse-kl (it avoids what the teacher "
+                            "does not say).", choices=("kl", "reverse-kl"))
+    distil_share: float = dial(0.5, "How much the teacher's probabilities count, the data's own next piece having the rest.", metavar="SHARE")
+    distil_top: int = dial(64, "The teacher's likeliest pieces that are kept on disk for every token, all others as one; 0 keeps nothing and asks at every "
+                           "step about all.", metavar="N")
     instruction: str | None = dial(None, "What a teacher that chats is told before each text.", metavar="TEXT")
     unlabelled: str | None = dial(None, "Texts without an answer; only the teacher answers them.", metavar="FILE")
     source: str | None = dial(None, "The column that goes in (or its language); found by name when not given.", metavar="NAME")

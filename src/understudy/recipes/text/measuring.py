@@ -15,6 +15,7 @@ from ...errors import DataError
 from ...proof.bench import rss_mb
 from ...proof.intervals import bootstrap_interval
 from ...proof.text_receipt import TextReceipt, build_text_receipt
+from ...run.generate.engine import Engine
 from ...run.generate.sampling import Sampling
 from ...run.opening import load
 from ...run.summarising import Summariser
@@ -24,6 +25,9 @@ from ...tasks.reading.plain_text import blocks, read_text
 from ...tasks.reading.turns import Conversation, read_conversations
 from ...tasks.sentences import sentences
 from .metrics import scores_of
+
+_SCORED, _LETTERS = 30, 600
+"""Rows, and characters of each, whose bits per byte are measured: every token is a request."""
 
 
 def prove_text(opened: Writer | Summariser, data: str | os.PathLike[str], *, source: str | None = None, target: str | None = None,
@@ -50,13 +54,13 @@ def prove_text(opened: Writer | Summariser, data: str | os.PathLike[str], *, sou
 
 
 def speed_of(path: str | os.PathLike[str], texts: Sequence[str]) -> dict[str, float | None]:
-    """Medians over single requests with these texts (at most 30): first_ms, answer_ms, tokens_per_s, rss_mb; None where there is no such thing."""
+    """Medians over single requests with these texts (at most 30): first_ms, answer_ms, tokens_per_s, prefill_tokens_per_s, rss_mb; None where there is no such thing."""
     opened = load(path)
     if isinstance(opened, Summariser):
         return _summarised(opened, texts)[1]
     assert isinstance(opened, Writer)
     with opened:
-        return _speed(opened, [Pair(text, "") for text in texts])
+        return speed_of_engine(opened.engine, [opened.ids(text) for text in texts], opened.prompt.max_tokens)
 
 
 def measured_summariser(model: Summariser, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def _summarised(model: Summariser, texts: Sequence[str]) -> tuple[list[str], dic
         started = perf_counter()
         said.append(model.predict(text).text)
         times.append((perf_counter() - started) * 1e3)
-    return said, {"first_ms": None, "answer_ms": median(times), "tokens_per_s": None, "rss_mb": None}
+    return said, {"first_ms": None, "answer_ms": median(times), "tokens_per_s": None, "prefill_tokens_per_s": None, "rss_mb": None}
 
 
 def measured_lead(pairs: Sequence[Pair], count: int, seed: int) -> dict[str, Any]:
@@ -89,48 +93,69 @@ def measured_lead(pairs: Sequence[Pair], count: int, seed: int) -> dict[str, Any
 def measured_writer(writer: Writer, rows: Sequence[Pair | Conversation], seed: int) -> dict[str, Any]:
     """The receipt's entry of a model that writes."""
     task, rung = writer.task, writer.manifest.rungs[-1]
-    pairs = [row for row in rows if isinstance(row, Pair)]
+    asked = [_question(writer, row) for row in rows]
     said: list[Written] = []
-    if task == "lm":
-        scores = _bits(writer, pairs, seed)
-    elif task == "chat":
-        asked = [row.before_last_answer() for row in rows if isinstance(row, Conversation)]
-        said = [writer.reply(before) for before, _ in asked]
-        pairs = [Pair(before[-1]["content"], answer) for before, answer in asked]
-        scores = scores_of(task, pairs, [one.text for one in said], seed)
-    else:
-        said = writer.predict([pair.source for pair in pairs])
-        scores = scores_of(task, pairs, [one.text for one in said], seed)
+    scores: dict[str, Any] = {}
+    if task != "lm":
+        said = [writer.reply(row.before_last_answer()[0]) for row in rows if isinstance(row, Conversation)] or writer.predict([pair.source for pair, _ in asked])
+        scores = scores_of(task, [pair for pair, _ in asked], [one.text for one in said], seed)
+    scores |= _bits(writer, asked, seed)
+    prompts = [ids if pair.source else writer.ids(pair.target[:200]) for pair, ids in asked]
     cut = sum(one.finish == "length" for one in said)
     return {"name": rung.name, "precision": rung.precision, "rows": len(rows), "scores": scores, "bytes": _size(writer),
-            "parameters": rung.parameters, "speed": _speed(writer, pairs), "cut": cut}
+            "parameters": rung.parameters, "speed": speed_of_engine(writer.engine, prompts, writer.prompt.max_tokens), "cut": cut}
 
 
-def _bits(writer: Writer, pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
-    """Bits per byte with an interval over blocks."""
+def _question(writer: Writer, row: Pair | Conversation) -> tuple[Pair, list[int]]:
+    """(what is asked and the references, the prompt's ids); of plain text the beginning of the prompt only."""
+    if isinstance(row, Pair):
+        return row, writer.ids(row.source)
+    before, answer = row.before_last_answer()
+    return Pair(before[-1]["content"], answer), writer.chat_ids(writer.fit(before)[0])
+
+
+def _bits(writer: Writer, asked: Sequence[tuple[Pair, list[int]]], seed: int) -> dict[str, Any]:
+    """Bits per byte of what should be written, after what is asked, with an interval over rows; nothing where no row fits into the context."""
     bits, sizes = [], []
-    for pair in pairs[:40]:
-        text = pair.target[:1500]
-        score = writer.score(text)
-        sizes.append(len(text.encode()))
-        bits.append(score.bits_per_byte * sizes[-1])
+    for pair, prompt in [one for one in asked if len(one[1]) < writer.engine.context - 8][:_SCORED]:
+        score = writer.engine.score(pair.target[:_LETTERS], prompt or None)
+        known = sum(token.bytes for token in score.tokens if token.logprob is not None)
+        if known:
+            sizes.append(known)
+            bits.append(score.bits_per_byte * known)
+    if not bits:
+        return {}
     total, weight = np.array(bits), np.array(sizes, float)
     low, high = bootstrap_interval(lambda rows: float(total[rows].sum() / weight[rows].sum()), len(bits), seed)
     return {"bits_per_byte": {"value": float(total.sum() / weight.sum()), "low": low, "high": high}}
 
 
-def _speed(writer: Writer, pairs: Sequence[Pair]) -> dict[str, float | None]:
-    """Medians over single requests: seconds to the first token, decoded tokens a second, milliseconds for a whole answer."""
-    prompts = [(pair.source or pair.target[:200]) for pair in pairs[:30]]
+def speed_of_engine(engine: Engine, prompts: Sequence[list[int]], longest: int) -> dict[str, float | None]:
+    """Medians over single requests with at most `longest` tokens: milliseconds to the first token and for a whole answer, decoded tokens
+    a second; and tokens a second of reading long prompts, made of these."""
+    most = min(64, longest)
     firsts, rates, wholes = [], [], []
-    for prompt in prompts:
+    for prompt in prompts[:30]:
         started = perf_counter()
-        said = writer.engine.complete(writer.ids(prompt), Sampling(max_tokens=min(64, writer.prompt.max_tokens)))
+        said = engine.complete(prompt, Sampling(max_tokens=most))
         wholes.append((perf_counter() - started) * 1e3)
         firsts.append(said.seconds_first * 1e3)
         if said.tokens > 3:
             rates.append(said.tokens_per_second)
-    return {"first_ms": median(firsts), "answer_ms": median(wholes), "tokens_per_s": median(rates) if rates else None, "rss_mb": rss_mb(writer.engine.worker_pid)}
+    return {"first_ms": median(firsts), "answer_ms": median(wholes), "tokens_per_s": median(rates) if rates else None,
+            "prefill_tokens_per_s": _prefill(engine, prompts), "rss_mb": rss_mb(engine.worker_pid)}
+
+
+def _prefill(engine: Engine, prompts: Sequence[list[int]]) -> float | None:
+    """Tokens a second of reading a prompt of 256 tokens, or of half the context; None where there are not as many."""
+    size = min(256, engine.context // 2)
+    stream = [one for prompt in prompts for one in prompt]
+    rates = []
+    for begin in range(0, min(len(stream), 8 * size) - size + 1, size):
+        told = engine.complete(stream[begin:begin + size], Sampling(max_tokens=1)).timings
+        if told.seconds_prompt > 0:
+            rates.append((told.prompt_tokens - told.cached) / told.seconds_prompt)
+    return median(rates) if rates else None
 
 
 def _size(opened: Writer | Summariser) -> int:

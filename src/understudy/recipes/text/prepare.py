@@ -50,6 +50,26 @@ def _check(data: Sequence[str | Path], task: str, config: TextConfig) -> None:
         raise UsageError(f"context is {config.context}", hint="from 16 to 32,768 tokens")
     if config.epochs <= 0 or (config.time_budget is not None and config.time_budget <= 0):
         raise UsageError("epochs and time_budget are above zero")
+    for name, value in (("dropout", config.dropout), ("smoothing", config.smoothing)):
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"--{name} is {value:g}, and nothing would be learned", hint="a share from 0 to below 1; 0.1 is usual")
+    _check_models(config)
+
+
+def _check_models(config: TextConfig) -> None:
+    """Dials about a base and a teacher that mean nothing without one."""
+    for name in ("full", "keep_layers", "keep_width"):
+        if getattr(config, name) and not config.base:
+            raise UsageError(f"--{name.replace('_', '-')} is about a base, and none is named", hint="--base MODEL")
+    if config.base and config.dropout:
+        raise UsageError(f"--dropout {config.dropout:g} is for models from scratch; a base keeps its layers as they are", hint="leave it out")
+    given = next((name for name in ("distil", "instruction", "unlabelled") if getattr(config, name)), None)
+    if given and not config.teacher:
+        raise UsageError(f"--{given} is for a teacher, and none is named", hint="--teacher MODEL")
+    if not 0 < config.distil_share <= 1:
+        raise UsageError(f"distil_share is {config.distil_share}", hint="a share above 0 and up to 1")
+    if config.distil_top < 0:
+        raise UsageError(f"distil_top is {config.distil_top}", hint="a number of pieces, or 0 for all of them and no cache")
 
 
 def _paired(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
@@ -89,9 +109,10 @@ def _conversing(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
         known = {one.turns for one in given.conversations}
         train, test = [one for one in distinct if one not in known], [one.turns for one in given.conversations]
     else:
-        # By the opening: conversations that begin with one question stay on one side.
-        train = [one for one in distinct if share_of(one[0][1]) >= config.test_share]
-        test = [one for one in distinct if share_of(one[0][1]) < config.test_share]
+        # By the opening: conversations that begin with one question stay on one side. A system prompt may be the same in all.
+        drawn = [(share_of(next((text for role, text in one if role != "system"), "")), one) for one in distinct]
+        train = [one for share, one in drawn if share >= config.test_share]
+        test = [one for share, one in drawn if share < config.test_share]
     if len(train) < 10 or not test:
         raise DataError(f"{data[0]}: {len(train):,} conversations are left to train on and {len(test):,} to test on", hint="bring more, or --test FILE")
     lines.append(f"{len(train):,} conversations to train on, {len(test):,} to test on")

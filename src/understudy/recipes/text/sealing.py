@@ -15,13 +15,14 @@ from ...proof.text_receipt import TextReceipt, build_text_receipt
 
 
 def seal(out: Path, files: Mapping[str, bytes], manifest: Manifest, entries: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, str]],
-         provenance: Mapping[str, Any], rows: int, seed: int, rules: Sequence[Rule]) -> tuple[Manifest, TextReceipt]:
+         provenance: Mapping[str, Any], rows: int, seed: int, rules: Sequence[Rule],
+         notes: Sequence[str] = ()) -> tuple[Manifest, TextReceipt]:
     """Writes the rung's `files` and what was measured (`entries` on `rows` test rows) as the bundle `out`.
 
     Raises GateError where a rule is missed; nothing is written then.
     """
     receipt = build_text_receipt(task=manifest.task, name=out.name, entries=entries, rows=rows, data=manifest.provenance["data"], seed=seed,
-                                 provenance=provenance)
+                                 provenance=provenance, notes=notes)
     raise_if_failed(check_gate(rules, receipt))
     manifest = replace(manifest, name=out.resolve().name, scores=receipt.headline)
     told = json.dumps({"checks": list(checks)}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

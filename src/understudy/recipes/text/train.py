@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,10 +20,14 @@ from ..config import with_dials
 from ..events import Event, Listener, Minutes, silent
 from ..guarded import interruptible, need_training, one_machine
 from .config import TextConfig
+from .distilling import probable_teacher
 from .extract import summariser
-from .finish import prove_and_write, stage
+from .finish import Made, prove_and_write
 from .fit import Fitted, fit
+from .opened import Opened, open_decoder
 from .prepare import PreparedText, prepare
+from .starting import Start, from_base, from_scratch, smaller, texts_of
+from .teacher_row import TeacherRow
 from .teaching import taught
 
 _SHARE = 0.95
@@ -64,22 +68,35 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
             return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
-        if config.teacher:
+        start, teacher = _ready(rows, config, task, minutes)
+        if config.teacher and teacher is None:
             rows += _taught(prepared, task, config, minutes, stop)
-        fitted = fit(rows, config, seconds, minutes, stop)
-        trained = monotonic() - started
-        provenance = _provenance(prepared, config)
-        longest = _longest(rows, fitted)
-        with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
-            staged = [stage(fitted, task, provenance, "staged", Path(scratch), precision, longest) for precision in ("f16", config.precision)]
-            manifest, receipt = prove_and_write(Path(out), staged[1], staged[0], [*prepared.test, *prepared.test_turns], trained, fitted,
-                                                Path(scratch), config.seed, rules, minutes)
+        fitted = fit(rows, start, config, seconds, teacher, minutes, stop)
+        made = Made(fitted, task, _provenance(prepared, config), list(texts_of(rows)), [*prepared.test, *prepared.test_turns], monotonic() - started,
+                    _longest(rows, fitted))
+        row = TeacherRow(config.teacher, config.instruction) if config.teacher else None
+        manifest, receipt = prove_and_write(Path(out), made, config, row, rules, minutes)
     return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
+
+
+def _ready(rows: Sequence[Pair | Conversation], config: TextConfig, task: str, listen: Listener) -> tuple[Start, Opened | None]:
+    """(what training starts from, the teacher whose probabilities are to be learned or None)."""
+    base = open_decoder(config.base) if config.base else None
+    texts = list(islice(texts_of(rows), 1000))
+    teacher = probable_teacher(config, task, base, texts, listen)
+    if config.trim and not base and not teacher:
+        raise UsageError("--trim is for the pieces of a base or a teacher: those learned from the texts at hand hold nothing else", hint="leave --trim out")
+    if base is None:
+        return from_scratch(rows, config, teacher, listen), teacher
+    whole = base
+    if config.keep_layers or config.keep_width:
+        base = smaller(base, config, texts, listen)
+    return from_base(base, isinstance(rows[0], Conversation), config, listen, pruned=base is not whole), teacher
 
 
 def _taught(prepared: PreparedText, task: str, config: TextConfig, listen: Listener, stop) -> list[Pair]:
     if task in ("lm", "chat"):
-        raise UsageError(f"a teacher's answers are learned as pairs, and {task} has none", hint="--task generate with a column of prompts")
+        raise UsageError(f"a teacher's answers are learned as pairs, and {task} has none", hint="--distil logits, or --task generate with a column of prompts")
     extra = [e.text for e in read_examples(config.unlabelled, encoding=config.encoding, need_label=False).examples] if config.unlabelled else []
     asked = {pair.source for pair in prepared.test}
     return taught(prepared.train, [text for text in extra if text not in asked], str(config.teacher), task, config.instruction, config.context // 2,
@@ -95,5 +112,5 @@ def _longest(rows: Sequence[Pair | Conversation], fitted: Fitted) -> int:
     """Tokens that an answer may have: twice the longest of a sample of the training answers, 64 at least."""
     some = rows[:: max(1, len(rows) // 2000)]
     sample = [row.target if isinstance(row, Pair) else row.before_last_answer()[1] for row in some]
-    most = max(len(ids) for ids in fitted.encode(sample))
+    most = max(len(ids) for ids in fitted.split(sample))
     return int(min(fitted.context, max(64, 2 * most)))

@@ -26,6 +26,12 @@ CHAT_TEMPLATES: dict[str, str] = {
         "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
     ),
+    # For models that were never taught to chat: plain words, and the model's own end of text after what the assistant says.
+    "lines": (
+        "{{ bos_token }}{% for m in messages %}{{ m.role | capitalize }}:\n{{ m.content }}"
+        "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+        "{% if add_generation_prompt %}Assistant:\n{% endif %}"
+    ),
     "plain": (
         "{% for m in messages %}{{ m.role | capitalize }}: {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}Assistant:{% endif %}"
@@ -33,11 +39,13 @@ CHAT_TEMPLATES: dict[str, str] = {
 }
 
 STOPS: dict[str, tuple[str, ...]] = {
-    "chatml": ("<|im_end|>",), "llama3": ("<|eot_id|>",), "gemma": ("<end_of_turn>",), "phi3": ("<|end|>",), "plain": ("\nUser:",),
+    "chatml": ("<|im_end|>",), "llama3": ("<|eot_id|>",), "gemma": ("<end_of_turn>",), "phi3": ("<|end|>",),
+    "lines": ("\nUser:",), "plain": ("\nUser:",),
 }  # fmt: skip
 """What ends an answer in each, for models whose end token is another one."""
 
-_MARKERS = (("<|im_start|>", "chatml"), ("<|start_header_id|>", "llama3"), ("<start_of_turn>", "gemma"), ("<|end|>", "phi3"))
+_MARKERS = (("<|im_start|>", "chatml"), ("<|start_header_id|>", "llama3"), ("<start_of_turn>", "gemma"), ("<|end|>", "phi3"),
+            ("capitalize }}:\n", "lines"))
 
 
 def template_for(chat_template: object) -> str:
@@ -47,3 +55,8 @@ def template_for(chat_template: object) -> str:
     """
     text = chat_template if isinstance(chat_template, str) else ""
     return next((name for marker, name in _MARKERS if marker in text), "plain")
+
+
+def begins(template: str) -> bool:
+    """Whether a conversation by this template of ours begins with the model's beginning of text."""
+    return "bos_token" in CHAT_TEMPLATES[template]

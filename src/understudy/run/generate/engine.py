@@ -125,15 +125,16 @@ class Engine:
         """Text of ids; bytes that are no character become U+FFFD."""
         return str(self._ask("detokenize", {"ids": self._checked_ids(ids)})["text"])
 
-    def score(self, text: str) -> Score:
-        """How likely the model finds a text, token by token; costs as much time as generating it."""
+    def score(self, text: str, prompt: Sequence[int] | None = None) -> Score:
+        """How likely the model finds a text, token by token, after the ids of a prompt where one is given; costs as much time as generating it."""
         check_text(_bounded(text), "text")
         if not text:
             raise UsageError("the text to score is empty")
+        body = {"text": text, "prompt": None if prompt is None else self._checked_ids(prompt)}
         return Score.of(
             [ScoredToken(int(token), bytes(piece).decode("utf-8", "replace") if isinstance(piece, list) else piece,
                          len(piece) if isinstance(piece, list) else len(piece.encode("utf-8")), logprob)
-             for token, piece, logprob in self._ask("score", {"text": text})["scored"]])  # fmt: skip
+             for token, piece, logprob in self._ask("score", body)["scored"]])  # fmt: skip
 
     def next_words(self, text: Prompt, k: int = 10) -> list[tuple[str, float]]:
         """The `k` likeliest next tokens after a text and their probabilities, likeliest first."""

@@ -95,15 +95,18 @@ class Job:
         raise NativeError({"message": "the stream ended early"})
 
     def score(self) -> dict[str, Any]:
-        """Log-probability of each token of a text: each token is forced in turn, after a prefix that stays cached.
+        """Log-probability of each token of a text, after a prompt of ids if there is one: each token is forced in turn, after a prefix
+        that stays cached.
 
-        One token is evaluated per step, as in generating. Beyond the context, the older half is dropped.
+        One token is evaluated per step, as in generating. Beyond the context, the older half of the text is dropped.
         """
         text = self.body["text"]
         pieces = self.native.post("/tokenize", {"content": text, "add_special": False, "parse_special": False, "with_pieces": True})["tokens"]
         ids = [int(one["id"]) for one in pieces]
-        whole = self._ids(text, special=False, bos=True)
-        start = whole[: len(whole) - len(ids)] if whole[len(whole) - len(ids) :] == ids else []
+        start = self.body["prompt"]
+        if start is None:
+            whole = self._ids(text, special=False, bos=True)
+            start = whole[: len(whole) - len(ids)] if whole[len(whole) - len(ids) :] == ids else []
         window, scored = list(start), []
         for at, (token, piece) in enumerate(zip(ids, pieces, strict=True)):
             if self.cancelled:
@@ -112,7 +115,8 @@ class Job:
             scored.append([token, piece["piece"], logprob])
             window.append(token)
             if len(window) >= self.context - 1:
-                window = [*start, *ids[max(0, at + 1 - self.context // 2) : at + 1]]
+                half = max(1, (self.context - len(start)) // 2)
+                window = [*start, *ids[max(0, at + 1 - half) : at + 1]]
         return {"scored": scored}
 
     def _forced(self, prefix: Sequence[int], token: int) -> float:
@@ -155,4 +159,4 @@ def _figures(answer: dict[str, Any], first: float) -> dict[str, Any]:
     return {"finish": _FINISH.get(answer.get("stop_type", ""), "length"), "prompt_tokens": answer["tokens_evaluated"],
             "tokens": answer["tokens_predicted"], "cached": timings.get("cache_n", 0), "seconds_first": first,
             "tokens_per_second": timings.get("predicted_per_second") or 0.0, "guessed": timings.get("draft_n", 0),
-            "accepted": timings.get("draft_n_accepted", 0)}  # fmt: skip
+            "accepted": timings.get("draft_n_accepted", 0), "seconds_prompt": timings.get("prompt_ms", 0.0) / 1000}  # fmt: skip

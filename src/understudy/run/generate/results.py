@@ -12,7 +12,8 @@ from typing import Any, Self
 class Timings:
     """Figures of one request. Seconds are the worker's wall clock from receiving the request.
 
-    `cached` tokens of the prompt were known from an earlier request; `guessed` and `accepted` count speculated tokens.
+    `cached` tokens of the prompt were known from an earlier request, the others took `seconds_prompt`; `guessed` and `accepted` count
+    speculated tokens.
     """
 
     prompt_tokens: int
@@ -22,6 +23,7 @@ class Timings:
     tokens_per_second: float
     guessed: int = 0
     accepted: int = 0
+    seconds_prompt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,4 +92,4 @@ class Score:
 def timings(frame: dict[str, Any]) -> Timings:
     """The figures in a worker's last frame."""
     return Timings(frame["prompt_tokens"], frame["tokens"], frame["cached"], frame["seconds_first"], frame["tokens_per_second"],
-                   frame["guessed"], frame["accepted"])
+                   frame["guessed"], frame["accepted"], frame["seconds_prompt"])
