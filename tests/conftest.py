@@ -24,3 +24,18 @@ def own_home(tmp_path, monkeypatch):
         return real(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """(its folder, the result, what was heard) of a translator of a toy language, trained for a few seconds."""
+    from toy_language import QUICK, write_pairs
+    from understudy.recipes.text.train import train_text
+
+    work = tmp_path_factory.mktemp("text")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_HOME", str(work / "home"))
+        events = []
+        result = train_text(write_pairs(work / "pairs.tsv"), "translate", out=work / "en-de", source="en", target="de", epochs=40, time_budget=60.0,
+                            listen=events.append, **QUICK)
+        yield work, result, events

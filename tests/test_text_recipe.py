@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tiny_bundle import make_bundle
+from toy_language import COLOURS, PAIRS, QUICK, THINGS, retasked
 from understudy.bundle import open_bundle, verify
 from understudy.cli import _run
 from understudy.errors import BundleError, DataError, GateError, UsageError
@@ -18,26 +19,6 @@ from understudy.run.summarising import Summariser
 from understudy.run.writing import Writer
 
 pytest.importorskip("xllamacpp", reason="the extra 'generate' is not installed")
-
-COLOURS = {"red": "rot", "blue": "blau", "green": "grün", "white": "weiß", "black": "schwarz"}
-THINGS = {"door": "Tür", "lamp": "Lampe", "wall": "Wand", "cup": "Tasse", "bag": "Tasche", "shoe": "Schuh", "book": "Buch", "car": "Auto"}
-PAIRS = [(f"The {a} {b} is {c}.", f"Die {THINGS[b]} in {COLOURS[a]} ist {e}.") for a in COLOURS for b in THINGS
-         for c, e in (("new", "neu"), ("old", "alt"), ("gone", "weg"))]
-QUICK = {"size": "tiny", "threads": 1, "pieces": 400, "context": 64, "test_share": 0.1}
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A translator of a toy language, trained for a few seconds."""
-    work = tmp_path_factory.mktemp("text")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNDERSTUDY_HOME", str(work / "home"))
-        (work / "pairs.tsv").write_text("en\tde\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
-        events = []
-        result = train_text(work / "pairs.tsv", "translate", out=work / "en-de", source="en", target="de", epochs=40, time_budget=60.0,
-                            listen=events.append, **QUICK)
-        yield work, result, events
-
 
 def test_it_learns_a_toy_language_and_the_bundle_is_whole(made):
     work, result, _ = made
@@ -74,15 +55,8 @@ def test_guessing_ahead_changes_no_answer(made, capsys):
 
 
 def test_a_document_longer_than_the_context_is_summarised_in_stretches(made, tmp_path):
-    from dataclasses import replace
-
-    from understudy.bundle import write_bundle
-
-    bundle = open_bundle(made[0] / "en-de")
-    files = {name: bundle.read(name) for name in bundle.files()}
-    write_bundle(tmp_path / "b", files, replace(bundle.manifest, task="summarize", files={}))
     text = " ".join(a for a, _ in PAIRS[:30])
-    with load(tmp_path / "b") as writer:
+    with load(retasked(made[0] / "en-de", tmp_path / "b", "summarize")) as writer:
         said = writer.predict(text)
         assert said.parts > 3 and len(writer.ids(text)) > writer.engine.context
         assert writer.predict("The red door is old.").parts == 1
@@ -141,7 +115,7 @@ def test_prove_and_show_work_for_text_bundles(made, capsys):
 def test_flags_that_mean_nothing_here_are_refused(made, capsys):
     work = made[0]
     assert _run(["predict", str(work / "en-de"), "a", "--words", "3"], as_json=False) == 2
-    assert "choose sentences" in capsys.readouterr().err
+    assert "are for summaries" in capsys.readouterr().err
     assert _run(["predict", str(work / "en-de"), "a", "--temperature", "-1"], as_json=False) == 2
     assert _run(["train", str(work / "pairs.tsv"), "--task", "translate", "--out", str(work / "no"), "--max-error", "5%"], as_json=False) == 2
     assert "--max-error is no flag of the task translate" in capsys.readouterr().err

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK = 512
 
 
-def _opened(path: str, threads: int, copy: bool) -> Understudy | Summariser | Writer:
+def _opened(path: str, threads: int | None, copy: bool) -> Understudy | Summariser | Writer:
     from ..run.opening import load
 
     # Sizes now, hashes file by file as each is read: a rung that is never asked is never hashed, and the first answer comes sooner.
@@ -38,16 +38,16 @@ def _opened(path: str, threads: int, copy: bool) -> Understudy | Summariser | Wr
 @click.option("--encoding", metavar="NAME", help="The file's encoding; detected when not given.")
 @click.option("--on-bad-row", type=click.Choice(["fail", "skip"]), default="fail", show_default=True, help="What to do with a row that cannot be used.")
 @click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="How many labels to give per text (classify).")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Cores for large batches.")
+@click.option("--threads", type=click.IntRange(1), help="Cores; when not given one, and all for a model that writes and is large.")
 @click.option("--words", type=click.IntRange(1), metavar="N", help="Summaries: at most this many words.")
-@click.option("--sentences", type=click.IntRange(1), metavar="N", help="Summaries: this many sentences.")
+@click.option("--sentences", type=click.IntRange(1), metavar="N", help="Summaries: at most this many sentences.")
 @click.option("--memory", metavar="FILE", help="Localisation files: earlier translations, TSV or TMX, asked first.")
 @click.option("--glossary", metavar="FILE", help="Localisation files: terms and their translations, CSV or TSV.")
 @click.option("--overwrite", is_flag=True, help="Localisation files: translate also what has a translation.")
 @sampling_flags
 @click.option("--json", "as_json", is_flag=True, help="JSON: a document for texts, JSON lines for a file.")
 def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str, text_column: str | None, encoding: str | None,
-            on_bad_row: str, top: int, threads: int, words: int | None, sentences: int | None,
+            on_bad_row: str, top: int, threads: int | None, words: int | None, sentences: int | None,
             memory: str | None, glossary: str | None, overwrite: bool, as_json: bool, **given: Any) -> None:
     """Answer texts given here, or a file row by row: its columns stay, and the answer's are added.
 
@@ -61,22 +61,22 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
         raise UsageError("predict needs texts, or --input FILE" if not texts else "predict takes texts or --input FILE, not both",
                          hint='understudy predict support "where is my card?"')
     from ..run.answer import Understudy
-    from ..run.summarising import Summariser
+    from ..run.writing import Writer
 
     _for_a_file(source, {"--text-column": text_column, "--encoding": encoding, "--on-bad-row": on_bad_row != "fail"})
     opened = _opened(bundle, threads, bool(given["copy"]))
     _fits(opened, bundle, source, {"top": top > 1, "words": words, "sentences": sentences, "memory": memory, "glossary": glossary, "overwrite": overwrite},
           used(given))
-    if isinstance(opened, Summariser):
-        writing.summarise(opened, list(texts), source, target, text_column, encoding, on_bad_row, {"words": words, "sentences": sentences}, as_json)
-    elif not isinstance(opened, Understudy):
+    if not isinstance(opened, Understudy):
+        length = {"words": words, "sentences": sentences}
         with opened:
-            if source and opened.task == "translate" and localising.is_localisation(source):
+            answering = writing.Answering.of(opened, given, length)
+            if source and isinstance(opened, Writer) and opened.task == "translate" and localising.is_localisation(source):
                 localising.translate_file(opened, source, target, memory, glossary, overwrite, given, as_json)
             elif source:
-                writing.answer_file(opened, source, target, text_column, encoding, on_bad_row, given, as_json)
+                writing.answer_file(answering, source, target, text_column, encoding, on_bad_row, as_json)
             else:
-                writing.answer_given(opened, list(texts), target, given, as_json)
+                writing.answer_given(answering, list(texts), target, as_json)
     elif source:
         answer_table(_labeller(opened, top), _columns(opened, top), source, target, text_column=text_column, encoding=encoding,
                      on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)
@@ -101,8 +101,9 @@ def _fits(opened: Understudy | Summariser | Writer, bundle: str, source: str | N
     task, sorts, chooses = opened.manifest.task, isinstance(opened, Understudy), isinstance(opened, Summariser)
     if flags["top"] and not sorts:
         raise UsageError(f"--top is for models that sort, and {bundle} was made for {task}")
-    if (flags["words"] or flags["sentences"]) and not chooses:
-        raise UsageError(f"--words and --sentences are for models that choose sentences, and {bundle} was made for {task}", hint="--max-tokens bounds what is written")
+    if (flags["words"] or flags["sentences"]) and task != "summarize":
+        raise UsageError(f"--words and --sentences are for summaries, and {bundle} was made for {task}",
+                         hint=None if sorts else "--max-tokens bounds what is written")
     if sampling and (sorts or chooses):
         raise UsageError(f"{sampling[0]} is for models that write, and {bundle} {'chooses sentences' if chooses else 'sorts'}")
     for name in ("memory", "glossary", "overwrite"):

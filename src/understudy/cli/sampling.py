@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 NAMES = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "seed", "stop", "json_schema", "choices", "copy")
 
+_DRAWING = ("--top-p", "--top-k", "--min-p", "--seed")
+
 
 def sampling_flags(function: Callable) -> Callable:
     """--max-tokens --temperature --top-p --top-k --min-p --repeat-penalty --seed --stop --json-schema --choice --copy."""
     flags = (
-        click.option("--max-tokens", type=int, metavar="N", help="Longest answer in tokens; the model's own limit when not given."),
+        click.option("--max-tokens", type=int, metavar="N", help="Longest answer in tokens, of each part where a long text is answered in parts; the model's own limit when not given."),
         click.option("--temperature", type=float, metavar="T", help="0 takes the likeliest token each time.  [default: 0]"),
         click.option("--top-p", type=float, metavar="P", help="Sample among the likeliest tokens that hold this share."),
         click.option("--top-k", type=int, metavar="K", help="Sample among the K likeliest tokens."),
@@ -41,7 +43,13 @@ def chosen(given: dict[str, Any], **base: Any) -> Sampling:
     kept = {name: value for name, value in given.items() if name in NAMES and value is not None and value != ()}
     if "json_schema" in kept:
         kept["json_schema"] = _schema(kept["json_schema"])
-    return Sampling(**{**base, **kept})
+    sampling = Sampling(**{**base, **kept})
+    idle = next((flag for flag in used(given) if flag in _DRAWING), None)
+    if idle and not sampling.temperature:
+        raise UsageError(f"{idle} says how to draw, and at temperature 0 the likeliest token is taken each time", hint="--temperature 0.8, or leave it out")
+    if sampling.choices and "max_tokens" in kept:
+        raise UsageError("--max-tokens bounds what is free, and with --choice the answer is one of those texts", hint="leave one of the two out")
+    return sampling
 
 
 def used(given: dict[str, Any]) -> list[str]:

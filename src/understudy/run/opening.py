@@ -15,23 +15,24 @@ if TYPE_CHECKING:
     Opened = Understudy | Summariser | Writer
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 1, verify: bool = True, copy: bool = False) -> Understudy | Summariser | Writer:
+def load(path: str | os.PathLike[str], *, threads: int | None = None, verify: bool = True, copy: bool = False) -> Understudy | Summariser | Writer:
     """Opens a bundle: an Understudy where its task is to classify, a Summariser where it chooses sentences, else a Writer.
 
-    `verify=False` looks at sizes now and at the hash of each file when it is first read, which answers sooner. `copy` lets a
-    Writer guess ahead from its prompt (`Sampling(copy=True)`). Raises BundleError for a bundle that is broken or hostile.
+    `threads`: cores; where not given one, and all for a large Writer. `verify=False` looks at sizes now and at the hash of each file when
+    it is first read, which answers sooner. `copy` lets a Writer guess ahead from its prompt (`Sampling(copy=True)`). Raises BundleError for
+    a bundle that is broken or hostile.
     """
     return answering(open_bundle(path, verify="full" if verify else "sizes"), threads=threads, copy=copy)
 
 
-def answering(bundle: Bundle, *, threads: int = 1, copy: bool = False) -> Understudy | Summariser | Writer:
+def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False) -> Understudy | Summariser | Writer:
     """What answers from an opened bundle, by its task and the kind of its last rung."""
     if bundle.manifest.task == "classify":
-        return Understudy(bundle, threads=threads)
+        return Understudy(bundle, threads=threads or 1)
     if bundle.manifest.rungs[-1].kind == "extract":
         from .summarising import Summariser
 
-        return Summariser(bundle, threads=threads)
+        return Summariser(bundle, threads=threads or 1)
     from .writing import Writer
 
-    return Writer(bundle, threads=threads if threads > 1 else None, copy=copy)
+    return Writer(bundle, threads=threads, copy=copy)

@@ -6,7 +6,6 @@ to the rest), so that a model learnt on abstracts can read reports; cue words ("
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..tasks.abbreviations import listed
-from ..tasks.sentences import Span, sections, sentences
+from ..tasks.sentences import Span, sections, sentences, words_of
 
 BUCKETS = 1 << 15
 WINDOW = 60
@@ -26,7 +25,6 @@ WINDOW = 60
 LONGEST = 20_000_000
 MOST = 200_000
 """Characters and sentences of a document; a longer one is refused, since it would need gigabytes."""
-_WORDS = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _REFERS = listed("""this these that those it they he she such here there however moreover furthermore also therefore thus hence then but and
 dies diese dieser dieses er sie es dabei damit deshalb daher jedoch aber und ce cette ces il elle ils elles cependant donc mais et
 este esta esto estos estas ese esa él ella ellos sin embargo además pero y""")
@@ -64,11 +62,6 @@ class Document:
         for row, piece in enumerate(self.pieces):
             out[piece.window].append(row)
         return out
-
-
-def words_of(text: str) -> tuple[str, ...]:
-    """The lower-case words of a text."""
-    return tuple(_WORDS.findall(text.lower()))
 
 
 def read_document(text: str, title: str | None = None, language: str | None = None) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import overload
+from typing import Self, overload
 
 from ..bundle import Bundle
 from ..tasks.summarise import Summary
@@ -36,6 +36,12 @@ class Summariser:
 
     def close(self) -> None:
         """Nothing is held: a Summariser has no process of its own."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def usual_length(self) -> int:

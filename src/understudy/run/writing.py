@@ -8,23 +8,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self, overload
 
 from ..bundle import Bundle
 from ..bundle.jsonio import strict_json
 from ..errors import BundleError, UsageError
-from ..tasks.sentences import sentences
+from ..tasks.faithful import flags_of
+from ..tasks.sentences import words_of
+from ..tasks.shortening import shortened
+from ..tasks.summarise import Budget
 from .generate.engine import Engine
-from .generate.results import Completion, Score
+from .generate.results import Completion, Score, Timings
 from .generate.sampling import Sampling
 from .generate.template import fit_messages
 from .generate.turns import Turn, prompt_ids
+from .stretches import Parts, by_section, by_sentence
 
 SPEC = "generation.json"
 MODEL = "model.gguf"
 FORMS = ("pair", "text", "chat")
 _SLOTS = 4
+_NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
 _ALONE = 30_000_000
 """Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
 
@@ -50,7 +55,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written. `finish` is 'end', 'stop' or 'length' (cut by a limit); `parts` how many pieces a long text was split into."""
+    """What was written. `finish` is 'end', 'stop' or 'length' (cut by a limit); `parts` how many pieces a long text was split into.
+
+    `ids` and `tokens` are all that the model wrote, also where a budget of words or sentences cut the text.
+    """
 
     text: str
     ids: tuple[int, ...]
@@ -60,6 +68,8 @@ class Written:
     seconds_first: float
     tokens_per_second: float
     parts: int = 1
+    flags: tuple[str, ...] = ()
+    """Summaries: what a reader should know, above all the numbers, dates and names that the document does not have."""
 
 
 class Writer:
@@ -103,30 +113,41 @@ class Writer:
         self.close()
 
     @overload
-    def predict(self, texts: str, sampling: Sampling | None = None) -> Written: ...
+    def predict(self, texts: str, sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None) -> Written: ...
     @overload
-    def predict(self, texts: list[str], sampling: Sampling | None = None) -> list[Written]: ...
-    def predict(self, texts: str | list[str], sampling: Sampling | None = None) -> Written | list[Written]:
-        """What the model writes for one text or for many, several at a time. A long text to translate goes sentence by sentence."""
+    def predict(self, texts: list[str], sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None) -> list[Written]: ...
+    def predict(self, texts: str | list[str], sampling: Sampling | None = None, *, words: int | None = None,
+                sentences: int | None = None) -> Written | list[Written]:
+        """What the model writes for one text or for many, several at a time; of a long text each part is answered within the sampling.
+
+        `words` or `sentences` bounds a summary: it is cut where a sentence ends. Raises UsageError for a budget that makes no sense.
+        """
         if isinstance(texts, str):
-            return self.predict([texts], sampling)[0]
-        jobs = [self._parts(text) for text in texts]
+            return self.predict([texts], sampling, words=words, sentences=sentences)[0]
+        budget = self._budget(words, sentences)
+        chosen = self._sampling(sampling)
+        jobs = [self._parts(text, chosen) for text in texts]
         flat = [part for parts in jobs for part, _ in parts]
-        engine, chosen = self.engine, self._sampling(sampling)
+        engine = self.engine
         with ThreadPoolExecutor(self._settings["slots"]) as pool:
-            said = list(pool.map(lambda part: engine.complete(self.ids(part), chosen), flat))
+            said = list(pool.map(lambda part: engine.complete(self.ids(part), chosen) if self._asked(part) else _NOTHING, flat))
         out, at = [], 0
-        for parts in jobs:
-            out.append(_joined(said[at:at + len(parts)], [gap for _, gap in parts]))
-            at += len(parts)
+        for text, parts in zip(texts, jobs, strict=True):
+            some, at = _until_stop(said[at:at + len(parts)]), at + len(parts)
+            gaps = ["" if one.finish == "stop" else gap for one, (_, gap) in zip(some, parts, strict=False)]
+            out.append(_summary(text, some, gaps, budget) if self.task == "summarize" else _joined(some, gaps))
         return out
 
     def stream(self, text: str, sampling: Sampling | None = None) -> Iterator[str]:
         """The answer to one text, as it is written."""
         chosen = self._sampling(sampling)
-        for part, gap in self._parts(text):
-            for piece in self.engine.generate(self.ids(part), chosen):
+        for part, gap in self._parts(text, chosen):
+            finish = None
+            for piece in self.engine.generate(self.ids(part), chosen) if self._asked(part) else ():
+                finish = piece.finish
                 yield piece.text
+            if finish == "stop":
+                return
             yield gap
 
     def reply(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None) -> Written:
@@ -171,48 +192,61 @@ class Writer:
         """The likeliest next pieces after a text and their probabilities."""
         return self.engine.next_words(self.ids(text), k)
 
+    def _asked(self, part: str) -> bool:
+        """Of nothing there is nothing to translate or to summarise."""
+        return bool(part.strip()) or self.task not in ("translate", "summarize")
+
+    def _budget(self, words: int | None, sentences: int | None) -> Budget | None:
+        if words is None and sentences is None:
+            return None
+        if self.task != "summarize":
+            raise UsageError(f"words and sentences are for summaries, and {self.manifest.name} was made for {self.task}", hint="max_tokens bounds what is written")
+        return Budget(words, sentences)
+
     def _sampling(self, sampling: Sampling | None) -> Sampling:
         return sampling if sampling is not None else Sampling(max_tokens=self.prompt.max_tokens)
 
-    def _parts(self, text: str) -> list[tuple[str, str]]:
-        """(part, what stands between it and the next). A translation goes sentence by sentence; a document that is longer than the context
-        is summarised in stretches of whole sentences that fit."""
-        if self.task not in ("translate", "summarize") or not text.strip():
+    def _parts(self, text: str, sampling: Sampling) -> Parts:
+        """A translation goes sentence by sentence, a summary of what is longer than the context section by section. What is held to a schema
+        or to choices stays whole."""
+        if self.task not in ("translate", "summarize") or sampling.json_schema is not None or sampling.choices:
             return [(text, "")]
-        spans = sentences(text)
-        if self.task == "summarize":
-            return self._stretches(text, [(span.start, span.end) for span in spans])
-        ends = [span.start for span in spans[1:]] + [len(text)]
-        return [(text[span.start:span.end], text[span.end:end]) for span, end in zip(spans, ends, strict=True)] or [(text, "")]
+        room = self.engine.context - min(sampling.max_tokens, self.engine.context // 2) - 2
 
+        def fits(some: str) -> bool:
+            # No token is more than a few dozen letters, and none less than a byte: most texts need no counting.
+            return len(some) <= 40 * room and (len(some.encode("utf-8", "replace")) < room or len(self.ids(some)) <= room)
 
-    def _stretches(self, text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
-        room = self.engine.context - min(self.prompt.max_tokens, self.engine.context // 2) - 8
-        if len(self.ids(text)) <= room or not spans:
-            return [(text, "")]
-        found: list[tuple[int, int]] = []
-        used = room + 1
-        for start, end in spans:
-            size = len(self.engine.tokenize(text[start:end])) + 1
-            if used + size > room:
-                found.append((start, end))
-                used = 0
-            else:
-                found[-1] = (found[-1][0], end)
-            used += size
-        return [(text[start:end], " ") for start, end in found[:-1]] + [(text[slice(*found[-1])], "")]
+        return by_sentence(text, fits) if self.task == "translate" else by_section(text, fits)
 
 
 def _joined(said: Sequence[Completion], gaps: Sequence[str]) -> Written:
+    """One answer out of those to the parts."""
     if len(said) == 1:
         one = said[0]
-        return Written(one.text, one.ids, one.finish, one.prompt_tokens, one.tokens, one.seconds_first, one.tokens_per_second)
+        return Written(one.text + gaps[0], one.ids, one.finish, one.prompt_tokens, one.tokens, one.seconds_first, one.tokens_per_second)
     text = "".join(one.text + gap for one, gap in zip(said, gaps, strict=True))
     finish = next((one.finish for one in said if one.finish != "end"), "end")
     tokens = sum(one.tokens for one in said)
     seconds = sum(one.tokens / one.tokens_per_second for one in said if one.tokens_per_second)
     return Written(text, tuple(number for one in said for number in one.ids), finish, sum(one.prompt_tokens for one in said), tokens,
                    said[0].seconds_first, tokens / seconds if seconds else 0.0, len(said))
+
+
+def _until_stop(said: Sequence[Completion]) -> Sequence[Completion]:
+    """A stop string ends the whole answer: what follows it is left out."""
+    return said[: next((at for at, one in enumerate(said, 1) if one.finish == "stop"), len(said))]
+
+
+def _summary(source: str, said: Sequence[Completion], gaps: Sequence[str], budget: Budget | None) -> Written:
+    """The summaries of a document's parts as one, within the budget, and what it states that the document does not."""
+    whole, flags = _joined(said, gaps), list[str]()
+    if budget:
+        kept, flags = shortened([one.text for one in said], budget)
+        text = "".join(one + gap for one, gap in zip(kept, gaps, strict=True) if one).strip()
+        if len(words_of(text)) < len(words_of(whole.text)):
+            whole = replace(whole, text=text, finish="length")
+    return replace(whole, flags=(*flags, *flags_of(whole.text, source)))
 
 
 def _ids(prompt: Prompt) -> list[int]:

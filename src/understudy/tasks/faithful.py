@@ -62,6 +62,11 @@ def unsupported(summary: str, source: str) -> list[str]:
     return list(flags)
 
 
+def flags_of(summary: str, source: str) -> list[str]:
+    """The same as notes for a reader: "not in the document: number 42"."""
+    return [f"not in the document: {one.replace(': ', ' ', 1)}" for one in unsupported(summary, source)]
+
+
 def _dates(text: str) -> list[tuple[_Date, tuple[int, int]]]:
     """(year, month, day) with 0 for what is not said, and where it stands; no two overlap."""
     out: list[tuple[_Date, tuple[int, int]]] = []

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from .abbreviations import COMMON, MAYBE, MONTHS, NEVER, NUMBER, STARTERS, listed
 from .blocks import Section, Span, blocks, paragraphs, sections
 
-__all__ = ["LONGEST", "Section", "Span", "language_of", "paragraphs", "sections", "sentences"]
+__all__ = ["LONGEST", "Section", "Span", "language_of", "paragraphs", "sections", "sentences", "words_of"]
 
 LONGEST = 2000
 """Characters of a sentence; what runs on for longer without an end is cut where a clause, a word, or nothing ends."""
@@ -29,6 +29,12 @@ _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]|[^\W\d_]{2}\.[^\W\d_]")
 _GLUED = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]*(?:[\s,;]|[.!?](?:\s|$))")
 _SHORT_WORDS = listed("it is me us on in to so up do go we he of at by or")
 _LOOKBACK, _LOOKAHEAD = 48, 64
+_WORDS = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The lower-case words of a text."""
+    return tuple(_WORDS.findall(text.lower()))
 
 
 def language_of(text: str) -> str:
