@@ -16,7 +16,7 @@ help:
 	@touch $@
 
 .venv/ready-dev: .venv/ready
-	$(PIP) --editable '.[train,parquet,generate,dev]'
+	$(PIP) --editable '.[train,parquet,generate,serve,dev]'
 	@touch $@
 
 .venv/ready-bench: .venv/ready-dev

@@ -17,6 +17,7 @@ from understudy import errors
 from understudy.cli import VERBS, group
 from understudy.recipes.config import TrainConfig
 from understudy.recipes.text.config import TextConfig
+from understudy.serve.config import ServeConfig, twin
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT
@@ -41,7 +42,15 @@ def config_page() -> str:
     return HEAD + "# The dials of `train`\n\nIn Python: `understudy.train(data, out=..., config=TrainConfig(...))`. On the command line: " \
         "`--name-with-dashes`, where sizes, times and shares are written as `5MB`, `10m`, `1ms`, `5%`.\n\n" + _dials(TrainConfig) \
         + "\n## Tasks that write text\n\n`--task translate|summarize|generate|lm|chat`; in Python: " \
-          "`understudy.train(data, task=..., out=..., config=TextConfig(...))`.\n\n" + _dials(TextConfig)
+          "`understudy.train(data, task=..., out=..., config=TextConfig(...))`.\n\n" + _dials(TextConfig) \
+        + "\n# The dials of `serve`\n\nAs a flag, in the environment, or in the part `[serve]` of a fleet.toml; the first of them that is given counts.\n\n" + _served()
+
+
+def _served() -> str:
+    rows = ["| dial | default | environment | what it does |", "|---|---|---|---|"]
+    for dial in fields(ServeConfig):
+        rows.append(f"| `{dial.name}` | {'–' if dial.default is None else f'`{dial.default}`'} | `{twin(dial.name)}` | {dial.metadata['help']} |")
+    return "\n".join(rows) + "\n"
 
 
 def _dials(config: type) -> str:

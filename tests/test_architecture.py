@@ -9,22 +9,27 @@ from pathlib import Path
 import understudy
 
 ROOT = Path(understudy.__file__).parent
+WEB = {"uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client"}
 # room: (rooms it may import, third-party it may import at module level, third-party it may never import)
 HEAVY = {"torch", "transformers", "onnx", "scipy", "matplotlib"}
 TABLE: dict[str, tuple[set[str], set[str], set[str]]] = {
     "errors": (set(), set(), HEAVY | {"numpy", "onnxruntime"}),
     "_version": (set(), set(), HEAVY | {"numpy", "onnxruntime"}),
     "home": (set(), set(), HEAVY | {"numpy", "onnxruntime"}),
+    "units": ({"errors"}, set(), HEAVY | {"numpy", "onnxruntime"}),
+    "dials": (set(), set(), HEAVY | {"numpy", "onnxruntime"}),
     "tasks": ({"errors"}, {"numpy"}, {"torch", "onnxruntime", "transformers"}),
     "bundle": ({"tasks", "errors"}, set(), {"torch", "onnxruntime", "onnx"}),
     "run": ({"bundle", "tasks", "errors"}, {"numpy", "onnxruntime", "tokenizers"}, HEAVY),
-    "proof": ({"tasks", "errors"}, {"numpy"}, {"torch", "onnxruntime", "transformers"}),
+    "proof": ({"tasks", "errors", "units"}, {"numpy"}, {"torch", "onnxruntime", "transformers"}),
+    "fleet": ({"run", "bundle", "tasks", "proof", "errors", "home", "units", "dials"}, {"numpy"}, HEAVY | WEB),
+    "serve": ({"fleet", "run", "bundle", "tasks", "errors", "home", "units", "dials", "_version"}, {"numpy", *WEB}, HEAVY | {"onnxruntime"}),
     # Features and the linear solver must be the same code in training and in answering: models may look at run and teach.
     "models": ({"run", "teach", "tasks", "errors", "home"}, {"numpy", "torch", "transformers", "tokenizers"}, {"onnxruntime"}),
     "teach": ({"models", "tasks", "errors", "home"}, {"numpy", "torch"}, {"onnxruntime"}),
     "shrink": ({"models", "run", "bundle", "tasks", "errors"}, {"numpy", "torch", "onnx"}, set()),
-    "recipes": ({"models", "teach", "shrink", "proof", "bundle", "run", "tasks", "errors", "home", "_version"}, {"numpy", "torch"}, set()),
-    "cli": ({"errors", "_version", "recipes.config", "recipes.events", "recipes.text"}, {"click"}, {"torch"}),
+    "recipes": ({"models", "teach", "shrink", "proof", "bundle", "run", "tasks", "errors", "home", "units", "dials", "_version"}, {"numpy", "torch"}, WEB),
+    "cli": ({"errors", "_version", "recipes.config", "recipes.events", "recipes.text", "serve.config"}, {"click"}, {"torch"}),
     "__init__": ({"errors", "_version"}, set(), HEAVY | {"numpy", "onnxruntime"}),
 }
 # cli touches every room, but only inside the function that needs it.

@@ -11,7 +11,7 @@ from understudy.errors import GateError, UnderstudyError, UsageError
 from understudy.proof.bench import Speed
 from understudy.proof.gate import METRICS, check_gate, parse_gate, raise_if_failed
 from understudy.proof.receipt import Entry, Receipt, build_receipt
-from understudy.proof.units import parse_duration, parse_share, parse_size, show_size
+from understudy.units import parse_duration, parse_share, parse_size, show_size
 
 
 @pytest.mark.parametrize(("text", "size"), [("5MB", 5_000_000), ("5 mb", 5_000_000), ("4MiB", 4 * 2**20), ("700KB", 700_000),

@@ -7,6 +7,9 @@
     ├── TeacherError           exit 1   a teacher that cannot be opened or does not fit the task
     ├── ParityError            exit 1   exported answers differ from the trained ones
     ├── MissingExtraError      exit 1   an optional part that is not installed
+    ├── UnknownModelError      exit 1   a service that is asked for a model that it does not have
+    ├── BusyError              exit 1   a service that has as much to do as it may; says when to ask again
+    ├── DeadlineError          exit 1   an answer that was not ready in time
     └── GateError              exit 3   a quality gate, a budget or a certificate that was not met
 
 `str(error)` is one sentence with the value in it; `error.hint` says what to do next.
@@ -53,6 +56,22 @@ class ParityError(UnderstudyError):
 
 class MissingExtraError(UnderstudyError):
     """An optional part is not installed; the hint is the exact pip command."""
+
+
+class UnknownModelError(UnderstudyError):
+    """No model of that name is served."""
+
+
+class BusyError(UnderstudyError):
+    """Everything that may wait is waiting; `retry_after` is in how many seconds it is worth asking again."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class DeadlineError(UnderstudyError):
+    """The answer was not ready in time, and is no longer worked on."""
 
 
 class GateError(UnderstudyError):

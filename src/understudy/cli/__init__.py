@@ -18,7 +18,7 @@ VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a 
          "prove": "Measure a bundle on new labelled data.", "show": "Say what is in a bundle, and check it.",
          "chat": "Talk with a model, turn by turn.", "trim": "Cut a decoder's vocabulary to your texts.",
          "quantize": "Write a decoder with fewer bits a weight.", "export": "Write a model as another program opens it.",
-         "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
+         "serve": "Answer over HTTP: many models, one process.", "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130
 _HINTS = {errno.ENOSPC: "free some space on the disk", errno.EMFILE: "raise the limit of open files: ulimit -n", errno.ENOMEM: "free some memory",
           errno.EACCES: "check the permissions", errno.EROFS: "choose a place that can be written"}

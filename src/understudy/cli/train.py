@@ -50,7 +50,7 @@ def _dials(function: Callable) -> Callable:
 
 
 def _config(task: str, given: dict[str, Any]) -> Any:
-    from ..proof import units
+    from .. import units
 
     config = TrainConfig if task == "classify" else TextConfig
     known = {dial.name: dial for dial in fields(config)}

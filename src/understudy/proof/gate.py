@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GateError, UsageError
+from ..units import parse_duration, parse_share, parse_size, show_size, split_number
 from .plain import number
 from .receipt import Receipt
 from .text_receipt import TextReceipt
-from .units import parse_duration, parse_share, parse_size, show_size, split_number
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 RULE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_ -]*?)\s*(>=|<=|>(?!=)|<(?!=))\s*(\S.*?)\s*")

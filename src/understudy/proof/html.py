@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
+from ..units import show_size
 from . import plots
 from .plain import number, p_value, plain, seconds, share
-from .units import show_size
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 MOST_ROWS = 300

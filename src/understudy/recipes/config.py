@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from ..dials import dial
 from ..errors import UsageError
 
 Dials = TypeVar("Dials", bound=Any)
-
-
-def dial(default: Any, text: str, *, metavar: str | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """A dataclass field that carries its own help text, so that flags and docs have one source."""
-    return field(default=default, metadata={"help": text, "metavar": metavar, "choices": choices})
 
 
 @dataclass(frozen=True)

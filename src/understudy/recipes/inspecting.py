@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -12,15 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..bundle import open_bundle
-from ..errors import BundleError, UnderstudyError
+from ..errors import UnderstudyError
+from ..run.checks import check_answers
 from .events import Event, Listener, silent
-
-if TYPE_CHECKING:
-    from ..run.summarising import Summariser
-    from ..run.writing import Writer
 
 _EXTRAS = {"train": ("torch", "transformers", "onnx", "scipy", "matplotlib"), "generate": ("xllamacpp", "gguf", "sacrebleu", "jinja2"),
            "parquet": ("pyarrow",)}
@@ -42,45 +38,8 @@ def show(path: str | os.PathLike[str], *, verify: bool = False) -> dict[str, Any
                    "mix": rung.mix, "temperature": rung.temperature, "threshold": rung.threshold} for rung in manifest.rungs],
         "certificate": manifest.certificate, "scores": manifest.scores, "provenance": manifest.provenance}
     if verify:
-        told["verified"] = {"files": len(manifest.files), "checks": _answer_checks(bundle)}
+        told["verified"] = {"files": len(manifest.files), "checks": check_answers(bundle)}
     return told
-
-
-def _answer_checks(bundle) -> int:
-    """Answers checks.json again; how many there were."""
-    from ..run.answer import Understudy
-    from ..run.opening import answering
-
-    if "checks.json" not in bundle.files():
-        return 0
-    told = json.loads(bundle.read("checks.json"))
-    opened = answering(bundle)
-    if not isinstance(opened, Understudy):
-        return _answer_texts(opened, told["checks"])
-    for check in told["checks"]:
-        said = opened.predict(check["text"])
-        if said.label != check["label"] or abs(said.confidence - check["confidence"]) > told["tolerance"]:
-            raise BundleError(f"{bundle.path}: the check {check['text']!r} should give {check['label']!r} at {check['confidence']:.3f} "
-                              f"and gives {said.label!r} at {said.confidence:.3f} here",
-                              hint="this machine or this onnxruntime answers differently; run `understudy doctor`")
-    return len(told["checks"])
-
-
-def _answer_texts(opened: Summariser | Writer, checks: list[dict[str, str]]) -> int:
-    """Answers the checks of a text bundle again; greedy answers are the same on every machine but for near ties."""
-    from ..run.generate.sampling import Sampling
-    from ..run.summarising import Summariser
-
-    try:
-        for check in checks:
-            text = check["text"]
-            said = (opened.predict(text, sentences=1) if isinstance(opened, Summariser) else opened.predict(text, Sampling(max_tokens=24))).text
-            if said != check["answer"]:
-                raise BundleError(f"{opened.bundle.path}: the check {text!r} should give {check['answer']!r} and gives {said!r} here",
-                                  hint="this machine or this llama.cpp computes differently; run `understudy doctor`")
-    finally:
-        opened.close()
-    return len(checks)
 
 
 def bench(path: str | os.PathLike[str], *, data: str | None = None, seconds: float = 2.0, listen: Listener = silent) -> dict[str, Any]:

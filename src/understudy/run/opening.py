@@ -25,14 +25,14 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, verify: bo
     return answering(open_bundle(path, verify="full" if verify else "sizes"), threads=threads, copy=copy)
 
 
-def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False) -> Understudy | Summariser | Writer:
-    """What answers from an opened bundle, by its task and the kind of its last rung."""
+def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False, slots: int | None = None) -> Understudy | Summariser | Writer:
+    """What answers from an opened bundle, by its task and the kind of its last rung. `slots`: requests that a Writer works on at once."""
     if bundle.manifest.task == "classify":
         return Understudy(bundle, threads=threads or 1)
     if bundle.manifest.rungs[-1].kind == "extract":
         from .summarising import Summariser
 
         return Summariser(bundle, threads=threads or 1)
-    from .writing import Writer
+    from .writing import SLOTS, Writer
 
-    return Writer(bundle, threads=threads, copy=copy)
+    return Writer(bundle, threads=threads, copy=copy, slots=slots or SLOTS)

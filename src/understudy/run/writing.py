@@ -28,7 +28,7 @@ from .stretches import Parts, by_section, by_sentence
 SPEC = "generation.json"
 MODEL = "model.gguf"
 FORMS = ("pair", "text", "chat")
-_SLOTS = 4
+SLOTS = 4
 _NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
 _ALONE = 30_000_000
 """Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
@@ -75,7 +75,7 @@ class Written:
 class Writer:
     """An opened bundle that writes. Close it, or use it in a `with` statement: its worker is a process."""
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = _SLOTS, copy: bool = False) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = SLOTS, copy: bool = False) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         rung = bundle.manifest.rungs[-1]
         self._folder = rung.path

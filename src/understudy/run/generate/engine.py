@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from ...errors import BundleError, UnderstudyError, UsageError
+from .following import Deliver, Following
 from .guard import GgufInfo, open_gguf
 from .process import WorkerProcess
-from .results import Completion, Piece, Score, ScoredToken, timings
+from .results import Completion, Piece, Score, ScoredToken, piece_of
 from .sampling import Sampling, check_answer, check_text, native_fields
 from .wire import EngineError
 
@@ -99,13 +100,12 @@ class Engine:
         def pieces() -> Iterator[Piece]:
             whole = ""
             for frame in self._frames("generate", body):
-                text, ids = frame["text"], tuple(frame["ids"])
-                whole += text
+                whole += frame["text"]
                 if frame["event"] == "done":
                     check_answer(sampling, whole, frame["finish"])
-                    yield Piece(text, ids, frame["finish"], timings(frame))
-                elif text or ids:
-                    yield Piece(text, ids)
+                    yield piece_of(frame)
+                elif frame["text"] or frame["ids"]:
+                    yield piece_of(frame)
 
         return pieces()
 
@@ -115,6 +115,21 @@ class Engine:
         frame = self._ask("generate", self._body(prompt, sampling, stream=False))
         check_answer(sampling, frame["text"], frame["finish"])
         return Completion.of(frame)
+
+    def begin(self, prompt: Prompt, sampling: Sampling, deliver: Deliver, *, stream: bool = True) -> Following:
+        """`generate` for event loops: returns at once, and `deliver` gets each piece or the error. To be closed, which cancels."""
+        body, worker = self._body(prompt, sampling, stream=stream), self._ready()
+
+        def explain(frame: dict[str, Any]) -> UnderstudyError:
+            return self._death(worker) if frame["event"] == "gone" else _refusal(frame)
+
+        return Following(worker, body, sampling, explain, deliver)
+
+    def restart(self) -> None:
+        """Ends a worker that no longer answers; requests that run fail, the next one starts a new worker."""
+        with self._lock:
+            if self._held.worker is not None:
+                self._held.worker.end()
 
     def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]:
         """Ids of a text. `special`: read control tokens spelled in it as such (never for text of users); `bos`: begin as a document."""

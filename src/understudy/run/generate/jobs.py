@@ -76,7 +76,8 @@ class Job:
         if not self.body["stream"]:
             answer = self.native.post("/completion", body, self._opened)
             first = time.perf_counter() - began - answer["timings"]["predicted_ms"] / 1000
-            return {"text": answer["content"].rstrip(REPLACED), "ids": answer.get("tokens", []), **_figures(answer, max(first, 0.0))}
+            return {"text": answer["content"].rstrip(REPLACED), "ids": answer.get("tokens", []), "chosen": answer.get("completion_probabilities"),
+                    **_figures(answer, max(first, 0.0))}
         return self._streamed(body, began)
 
     def _streamed(self, body: dict[str, Any], began: float) -> dict[str, Any]:
@@ -87,11 +88,12 @@ class Job:
             for event in events:
                 seconds = seconds or time.perf_counter() - began
                 text, ids = stops.feed(event["content"]), event.get("tokens", [])
+                chosen = event.get("completion_probabilities")
                 if stops.stopped:
-                    return {"text": text, "ids": ids, **_figures({**event, "stop_type": "word"}, seconds)}
+                    return {"text": text, "ids": ids, "chosen": chosen, **_figures({**event, "stop_type": "word"}, seconds)}
                 if event.get("stop"):
-                    return {"text": text + stops.flush(), "ids": ids, **_figures(event, seconds)}
-                self.send({"event": "piece", "text": text, "ids": ids})
+                    return {"text": text + stops.flush(), "ids": ids, "chosen": chosen, **_figures(event, seconds)}
+                self.send({"event": "piece", "text": text, "ids": ids, "chosen": chosen})
         raise NativeError({"message": "the stream ended early"})
 
     def score(self) -> dict[str, Any]:

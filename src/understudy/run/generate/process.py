@@ -97,9 +97,9 @@ class WorkerProcess:
         with contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by the reader
             write_frame(cast(Any, stream), message)
 
-    def submit(self, operation: str, body: dict[str, Any]) -> tuple[int, queue.SimpleQueue[dict[str, Any]]]:
-        """Sends a request; its frames arrive in the queue, `{"event": "gone"}` if the worker ends first."""
-        frames: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    def submit(self, operation: str, body: dict[str, Any], target: Any = None) -> tuple[int, queue.SimpleQueue[dict[str, Any]]]:
+        """Sends a request; its frames arrive in the queue, or at the `put` of a target, `{"event": "gone"}` if the worker ends first."""
+        frames: queue.SimpleQueue[dict[str, Any]] = target if target is not None else queue.SimpleQueue()
         with self._lock:
             self._next += 1
             number = self._next

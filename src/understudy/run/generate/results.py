@@ -27,6 +27,15 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A token that was chosen: its natural-log probability, and the likeliest tokens at its place with theirs."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
 class Piece:
     """A part of a stream. `text` ends with a whole character; bytes that are none become U+FFFD, and are left out at the very end.
 
@@ -39,6 +48,8 @@ class Piece:
     ids: tuple[int, ...] = ()
     finish: str | None = None
     timings: Timings | None = None
+    chosen: tuple[Choice, ...] = ()
+    """The tokens with their probabilities, where `Sampling.logprobs` asks for them."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,15 @@ class Score:
         nats, length = -sum(one for one, _ in known), sum(count for _, count in known)
         perplexity = math.exp(min(nats / len(known), 700.0)) if known else math.nan
         return cls(tuple(tokens), perplexity, nats / math.log(2) / length if length else math.nan)
+
+
+def piece_of(frame: dict[str, Any]) -> Piece:
+    """A piece from a worker's frame, 'piece' or 'done'."""
+    chosen = tuple(Choice(one["token"], one["logprob"], tuple((top["token"], top["logprob"]) for top in one.get("top_logprobs", ())))
+                   for one in frame.get("chosen") or ())
+    if frame["event"] == "done":
+        return Piece(frame["text"], tuple(frame["ids"]), frame["finish"], timings(frame), chosen)
+    return Piece(frame["text"], tuple(frame["ids"]), chosen=chosen)
 
 
 def timings(frame: dict[str, Any]) -> Timings:

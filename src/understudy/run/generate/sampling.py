@@ -15,9 +15,9 @@ _MOST_STOPS, _LONGEST_STOP = 16, 256
 _MOST_CHOICES, _LONGEST_CHOICE = 1024, 1024
 _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (1, 1 << 20), "temperature": (0, 10), "top_p": (0, 1), "top_k": (0, 1 << 20), "min_p": (0, 1),
-    "repeat_penalty": (0.1, 10), "seed": (0, (1 << 32) - 2),
+    "repeat_penalty": (0.1, 10), "seed": (0, (1 << 32) - 2), "logprobs": (0, 20),
 }  # fmt: skip
-_WHOLE = ("max_tokens", "top_k", "seed")
+_WHOLE = ("max_tokens", "top_k", "seed", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Sampling:
     `min_p` 0 are off; `repeat_penalty` 1 is off; `stop` strings end the answer and are not part of it. `json_schema` holds
     the answer to a JSON schema (see `schema` for what it may say; cut short at `max_tokens`, with finish 'length'). `choices` allows exactly these strings,
     each completed whatever `max_tokens` says. `copy` asks for prompt-lookup speculation, which is faster where the answer
-    repeats the prompt; the engine must have been opened with `copy=True`. Raises UsageError.
+    repeats the prompt; the engine must have been opened with `copy=True`. `logprobs` asks `Engine.begin` for the probability of each
+    token and of so many likeliest ones at its place. Raises UsageError.
     """
 
     max_tokens: int = 256
@@ -42,6 +43,7 @@ class Sampling:
     json_schema: dict[str, Any] | None = None
     choices: tuple[str, ...] = ()
     copy: bool = False
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -115,6 +117,7 @@ def native_fields(sampling: Sampling) -> dict[str, Any]:
         "n_predict": max(sampling.max_tokens, longest + 1) if sampling.choices else sampling.max_tokens,
         "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k, "min_p": sampling.min_p,
         "repeat_penalty": sampling.repeat_penalty, "seed": sampling.seed, "stop": list(sampling.stop), "return_tokens": True,
+        "n_probs": sampling.logprobs,
     }  # fmt: skip
     if sampling.choices:
         fields["grammar"] = choices_grammar(sampling.choices)

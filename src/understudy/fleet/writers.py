@@ -1,0 +1,114 @@
+"""The line before a model that writes: `slots` requests run side by side in its worker process, a bounded number waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from ..errors import BusyError, DeadlineError, UnderstudyError
+from ..run.generate.engine import Engine
+from ..run.generate.following import Following
+from ..run.generate.results import Piece
+from ..run.generate.sampling import Sampling
+
+_LOST = 2
+"""Requests in a row that pass their deadline without a word from the worker, after which it is taken for hung and started anew."""
+
+
+class Writers:
+    """Lives on the event loop's thread."""
+
+    def __init__(self, slots: int, most: int) -> None:
+        self.slots, self.most, self.free = slots, most, slots
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.seconds, self._silent = 1.0, 0
+
+    @property
+    def busy(self) -> int:
+        """Requests that run."""
+        return self.slots - self.free
+
+    async def enter(self) -> None:
+        """Waits for a slot. Raises BusyError where the line is full."""
+        if self.free and not self.waiting:
+            self.free -= 1
+            return
+        self.waiting = deque(one for one in self.waiting if not one.done()) if len(self.waiting) >= self.most else self.waiting
+        if len(self.waiting) >= self.most:
+            wait = min(30.0, max(1.0, len(self.waiting) * self.seconds / self.slots))
+            raise BusyError("the line before this model is full", retry_after=wait, hint="ask again later, or raise --queue")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # the slot was given in the moment in which its owner left
+            raise
+
+    def leave(self) -> None:
+        """Gives the slot to the next in line."""
+        while self.waiting:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
+
+    async def write(self, engine: Engine, prompt: Sequence[int], sampling: Sampling, deadline: float, *, stream: bool) -> AsyncIterator[Piece]:
+        """The pieces of one continuation; leaving early cancels it. Raises BusyError, DeadlineError, and what `Engine.begin` says."""
+        heard = False
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await self.enter()
+                began = time.monotonic()
+                try:
+                    async for piece in _followed(engine, prompt, sampling, stream):
+                        heard = True
+                        yield piece
+                    self.seconds += 0.2 * (time.monotonic() - began - self.seconds)
+                    self._silent = 0
+                finally:
+                    self.leave()
+        except TimeoutError:
+            self._silent = 0 if heard or not stream else self._silent + 1
+            if self._silent >= _LOST:
+                self._silent = 0
+                await asyncio.to_thread(engine.restart)
+            raise DeadlineError("the answer was not ready in time", hint="ask with a longer timeout, or for less") from None
+
+
+async def _followed(engine: Engine, prompt: Sequence[int], sampling: Sampling, stream: bool) -> AsyncIterator[Piece]:
+    loop, heard = asyncio.get_running_loop(), asyncio.Queue[Piece | UnderstudyError]()
+
+    def deliver(piece: Piece | UnderstudyError) -> None:
+        try:
+            loop.call_soon_threadsafe(heard.put_nowait, piece)
+        except RuntimeError:
+            return  # the loop is closed: nobody listens any more
+
+    # In a thread: a worker that ended is started again here, and a pipe may be full.
+    starting = asyncio.ensure_future(asyncio.to_thread(engine.begin, list(prompt), sampling, deliver, stream=stream))
+    try:
+        request = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(_dropped)
+        raise
+    try:
+        while True:
+            piece = await heard.get()
+            if isinstance(piece, UnderstudyError):
+                raise piece
+            yield piece
+            if piece.finish is not None:
+                return
+    finally:
+        request.close()
+
+
+def _dropped(starting: asyncio.Future[Following]) -> None:
+    """Cancels a request whose client left while it was being sent to the worker."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().close()

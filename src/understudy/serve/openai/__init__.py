@@ -1,0 +1,1 @@
+"""The shapes of OpenAI's interface: models, chat, completions, embeddings."""

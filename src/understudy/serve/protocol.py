@@ -1,0 +1,150 @@
+"""One connection, and what it may take: sizes, counts and times. uvicorn's own protocol waits for ever for a client that is slow.
+
+    headers  32 KiB in all, 100 of them, a path of 8 KiB, within header_timeout
+    body     within body_timeout in all, in at most 65,536 pieces
+    answer   a client that does not read is let go after stall_timeout
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from .config import ServeConfig
+    from .metrics import Metrics
+
+HEAD_BYTES, HEADERS, URL_BYTES, PIECES = 32_768, 100, 8192, 65_536
+_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
+_SAYS = {400: ("invalid_http", "this is no request that can be read"), 408: ("request_timeout", "the request took too long to arrive"),
+         414: ("uri_too_long", f"a path may have {URL_BYTES} bytes"), 431: ("headers_too_large", f"headers may have {HEAD_BYTES} bytes, and be {HEADERS}"),
+         503: ("server_overloaded", "as many connections as may be are open")}
+
+
+class Connection(HttpToolsProtocol):
+    """A connection with limits; `settings` and `metrics` are set by `limited`."""
+
+    settings: ServeConfig
+    metrics: Metrics
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.task: asyncio.Task[None] | None = None
+        self._until = self._stalled = 0.0
+        self._head = self._headers = self._pieces = 0
+        self._in_head, self._refusal = True, 400
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has come; one too many is told so and goes."""
+        super().connection_made(transport)
+        self._until = self.loop.time() + self.settings.header_timeout
+        if len(self.connections) > self.settings.connections:
+            self.refuse(503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone: what works for it is cancelled."""
+        super().connection_lost(exc)
+        if self.task is not None:
+            self.task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._unset_keepalive_if_required()
+        if self.parser is None or self.transport.is_closing():
+            return
+        if not self._until and (self.cycle is None or self.cycle.response_complete):
+            self._until, self._in_head, self._head = self.loop.time() + self.settings.header_timeout, True, 0
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return
+        except httptools.HttpParserError:
+            self.refuse(self._refusal)
+            return
+        if self._in_head:
+            self._head += len(data)
+            if self._head > HEAD_BYTES:
+                self.refuse(431)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
+        self._headers, self._head, self._in_head, self._pieces = 0, 0, True, 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the path."""
+        super().on_url(url)
+        if len(self.url) > URL_BYTES:
+            self._stop(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        super().on_header(name, value)
+        self._headers += 1
+        self._head += len(name) + len(value)
+        if self._headers > HEADERS or self._head > HEAD_BYTES:
+            self._stop(431)
+
+    def on_headers_complete(self) -> None:
+        """All headers are there; the body's time begins."""
+        self._in_head, self._until = False, self.loop.time() + self.settings.body_timeout
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._pieces += 1
+        if self._pieces > PIECES:
+            self._stop(400)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: from here on the client waits for us."""
+        self._until = 0.0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as is written."""
+        super().pause_writing()
+        self._stalled = self.loop.time() + self.settings.stall_timeout
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self._stalled = 0.0
+
+    def look(self, now: float) -> None:
+        """Ends the connection where its time is over; called for all of them, a few times a second."""
+        if self._stalled and now > self._stalled:
+            self.metrics.stalled.labels("does not read").inc()
+            self.transport.abort()
+        elif self._until and now > self._until:
+            self._until = 0.0
+            self.metrics.stalled.labels("too slow").inc()
+            self.refuse(408)
+
+    def refuse(self, status: int) -> None:
+        """Says why in the one shape of errors, and closes; a client that is in the middle of an answer is cut off."""
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        code, says = _SAYS[status]
+        body = b'{"error":{"message":"%s","type":"invalid_request_error","param":null,"code":"%s"}}' % (says.encode(), code.encode())
+        again = b"retry-after: 1\r\n" if status == 503 else b""
+        self.transport.write(b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n%s"
+                             % (status, _REASONS[status], len(body), again, body))
+        if self.task is not None:
+            self.task.cancel()
+        self.transport.close()
+
+    def _stop(self, status: int) -> None:
+        self._refusal = status
+        raise ValueError(status)
+
+
+def limited(settings: ServeConfig, metrics: Metrics) -> type[Connection]:
+    """The protocol class of a server with these settings."""
+    return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics})
