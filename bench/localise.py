@@ -69,10 +69,10 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="the folder of the localisation set")
     parser.add_argument("--pair", default="en-de")
     parser.add_argument("--more", action="append", default=[], help="further pairs to train on (.tsv.gz or .jsonl.gz)")
-    parser.add_argument("--repeat", type=int, default=4, help="how often the set's own strings are passed for each pass of the others")
     parser.add_argument("--size", default="base")
     parser.add_argument("--epochs", default=8.0, type=float)
     parser.add_argument("--time-budget", default=7200.0, type=float, help="seconds")
+    parser.add_argument("--precision", default="q8_0")
     parser.add_argument("--bundle", help="use this bundle instead of training one")
     parser.add_argument("--test", action="store_true", help="answer the test file (once, when everything is chosen)")
     parser.add_argument("--out", help="folder for README.md and results.json")
@@ -94,13 +94,12 @@ def trained(args: argparse.Namespace, train: list[tuple[str, str]], val: list[tu
     """The student. The validation sources are kept out of what it learns from, wherever they stand."""
     held = {source.casefold() for source, _ in val} | {source.casefold() for source, _ in pairs(Path(args.data) / f"{args.pair}.test.jsonl.gz")}
     others = [pair for path in args.more for pair in pairs(Path(path)) if pair[0].casefold() not in held]
-    rows = (train * args.repeat) + others
-    for name, some in (("train", rows), ("val", val)):
-        (scratch / f"{name}.jsonl").write_text("".join(json.dumps({"n": at, "source": source, "target": target}, ensure_ascii=False) + "\n"
-                                                       for at, (source, target) in enumerate(some)), "utf-8")
+    for name, some in (("train", train), ("val", val), ("more", others)):
+        (scratch / f"{name}.jsonl").write_text("".join(json.dumps({"source": source, "target": target}, ensure_ascii=False) + "\n" for source, target in some), "utf-8")
     understudy.train(scratch / "train.jsonl", task="translate", out=scratch / "bundle", test=str(scratch / "val.jsonl"), source="source", target="target",
-                     size=args.size, context=256, epochs=args.epochs, time_budget=args.time_budget, repeats=True,
-                     listen=lambda event: print(f"{event.stage:>8}  {event.message}", file=sys.stderr) if event.share is None else None)
+                     size=args.size, context=256, epochs=args.epochs, time_budget=args.time_budget,
+                     more=str(scratch / "more.jsonl") if others else None, precision=args.precision,
+                     listen=lambda event: print(f"{event.stage:>8}  {event.text}", file=sys.stderr) if event.done is None else None)
     return scratch / "bundle"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.tasks.slots import Filler, fill, mask, mask_target, open_slots
+from understudy.tasks.slots import Filler, fill, mask, mask_target, open_slots, slots_of
 
 NAMES = ["Blue Spice", "The Mill", "Aromi", "Loch Fyne", "Zizzi", "The Punter", "Giraffe"]
 
@@ -34,3 +34,11 @@ def test_pieces_say_what_the_whole_says(parts, size):
     filler = Filler({"name": "Zizzi"})
     pieces = [text[at:at + size] for at in range(0, len(text), size)]
     assert "".join(filler.feed(piece) for piece in pieces) + filler.flush() == fill(text, {"name": "Zizzi"})
+
+
+def test_what_the_texts_say_is_checked_and_what_they_do_not_is_not():
+    pairs = [(f"name[{name}], food[French], code[{at}XQ]", f"{name} serves French food.") for at, name in enumerate(NAMES)]
+    slots = slots_of(pairs)
+    assert slots.filled == ("name",) and slots.checked == ("food", "name")  # nobody says a code
+    assert slots.missing("name[Aromi], food[Thai], code[1XQ]", "Aromi it is.") == ("food",)
+    assert slots.missing("no list", "text") == () and slots_of([("no list", "text")]).checked == ()

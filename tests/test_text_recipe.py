@@ -128,11 +128,50 @@ def test_a_prompt_file_that_says_something_else_is_refused(made, tmp_path):
 
     bundle = open_bundle(made[0] / "en-de")
     files = {name: bundle.read(name) for name in bundle.files()}
-    for change in ({"form": "jinja"}, {"begin": -1}, {"begin": 10**6}, {"max_tokens": 0}, {"extra": 1}):
+    for change in ({"form": "jinja"}, {"begin": -1}, {"begin": 10**6}, {"max_tokens": 0}, {"extra": 1}, {"slots": ["name"]},
+                   {"slots": {"filled": "name", "checked": []}}, {"slots": {"filled": [1], "checked": []}}):
         told = {**json.loads(files["writer/generation.json"]), **change}
         write_bundle(tmp_path / "b", {**files, "writer/generation.json": json.dumps(told).encode()}, replace(bundle.manifest, files={}))
         with pytest.raises(BundleError, match=r"generation\.json"), load(tmp_path / "b") as writer:
             writer.predict("a")
+
+
+NAMES = ("Aromi", "The Mill", "Zizzi", "Giraffe", "Loch Fyne", "Blue Spice", "The Punter", "Strada")
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """A model that writes from attribute lists. Names are said word for word, colours are words to learn."""
+    work = tmp_path_factory.mktemp("described")
+    rows = [(f"name[{name}], thing[{thing}], colour[{colour}]", f"{name} is a {colour} {thing}.") for name in NAMES for thing in list(THINGS)[:5]
+            for colour in COLOURS]
+    (work / "rows.csv").write_text("mr,ref\n" + "".join(f'"{a}",{b}\n' for a, b in rows), encoding="utf-8")
+    return train_text(work / "rows.csv", "generate", out=work / "shop", epochs=30, **QUICK).path
+
+
+def test_a_name_that_was_never_read_is_written(described):
+    slots = json.loads((described / "writer" / "generation.json").read_text())["slots"]
+    assert slots == {"filled": ["name"], "checked": ["colour", "name", "thing"]}
+    asked = "name[Gusto & Söhne], thing[lamp], colour[green]"
+    with load(described) as writer:
+        one = writer.predict(asked)
+        assert (one.text, one.flags) == ("Gusto & Söhne is a green lamp.", ())
+        assert "".join(writer.stream(asked)) == one.text
+        assert writer.predict("name[Aromi], thing[helicopter], colour[green]").flags == ("thing[helicopter] is not mentioned",)
+        assert writer.predict("no list at all").flags == ()
+
+
+def test_further_pairs_teach_words_and_are_not_tested(made, tmp_path):
+    (tmp_path / "own.tsv").write_text("en\tde\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS if "lamp" not in a), encoding="utf-8")
+    (tmp_path / "wide.tsv").write_text("source\ttarget\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS), encoding="utf-8")
+    result = train_text(tmp_path / "own.tsv", "translate", out=tmp_path / "b", source="en", target="de", more=str(tmp_path / "wide.tsv"), epochs=1, **QUICK)
+    told = open_bundle(result.path).manifest.provenance
+    assert told["more"] == {"file": "wide.tsv", "pairs": sum("lamp" in a for a, _ in PAIRS)}, "none of one's own, so none that is tested"
+    assert any("further pairs from wide.tsv" in line for line in result.lines)
+    with pytest.raises(DataError, match="no pair that is not among your own"):
+        train_text(tmp_path / "own.tsv", "translate", out=tmp_path / "c", source="en", target="de", more=str(tmp_path / "own.tsv"), **QUICK)
+    with pytest.raises(UsageError, match="--more"):
+        train_text(tmp_path / "own.tsv", "lm", out=tmp_path / "c", more=str(tmp_path / "own.tsv"), **QUICK)
 
 
 def test_chat_is_learned_from_messages_and_forgets_nothing_silently(tmp_path):

@@ -44,7 +44,7 @@ class Answering:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that a table gets."""
-        return ("summary", "finish", "flags") if self.model.task == "summarize" else ("answer", "finish")
+        return {"summarize": ("summary", "finish", "flags"), "generate": ("answer", "finish", "flags")}.get(self.model.task, ("answer", "finish"))
 
     def ask(self, texts: list[str]) -> list[Told]:
         """One document per text: text, token ids, finish reason, timings; of a summary also its words, flags and sentences."""
@@ -108,7 +108,7 @@ def _show(said: list[Told], target: str, as_json: bool) -> None:
         for flag in one.get("flags", ()):
             click.echo(f"note: {flag}", err=True)
         if one["finish"] == "length":
-            click.echo("note: the answer was cut at its longest; " + ("a larger --words, --sentences or " if "flags" in one else "") + "--max-tokens allows more", err=True)
+            click.echo("note: the answer was cut at its longest; " + ("a larger --words, --sentences or " if "words" in one else "") + "--max-tokens allows more", err=True)
 
 
 def _streamed(model: Writer, text: str, sampling: Sampling | None) -> None:
@@ -119,7 +119,8 @@ def _streamed(model: Writer, text: str, sampling: Sampling | None) -> None:
         said.append(piece)
         click.echo(piece, nl=False)
     click.echo("")
-    for flag in flags_of("".join(said), text) if model.task == "summarize" else ():
+    answer = "".join(said)
+    for flag in flags_of(answer, text) if model.task == "summarize" else model.prompt.slots.flags(text, answer):
         click.echo(f"note: {flag}", err=True)
 
 
@@ -139,6 +140,8 @@ def written(text: str, one: Written, task: str) -> Told:
 
     told: Told = {"input": text, "text": one.text, "finish": one.finish, "parts": one.parts, "ids": list(one.ids), "prompt_tokens": one.prompt_tokens,
                   "tokens": one.tokens, "seconds_first": one.seconds_first, "tokens_per_second": one.tokens_per_second}
+    if task == "generate":
+        told["flags"] = list(one.flags)
     if task == "summarize":
         words = len(words_of(one.text))
         told |= {"words": words, "share": words / max(1, len(words_of(text))), "flags": list(one.flags),

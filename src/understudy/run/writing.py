@@ -5,52 +5,32 @@ Example: `understudy.load("en-de").predict("Where is the station?").text`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, overload
 
 from ..bundle import Bundle
-from ..bundle.jsonio import strict_json
 from ..errors import BundleError, UsageError
 from ..tasks.faithful import flags_of
 from ..tasks.sentences import words_of
 from ..tasks.shortening import shortened
+from ..tasks.slots import Filler, mask
 from ..tasks.summarise import Budget
+from .covering import covered
 from .generate.engine import Engine
 from .generate.results import Completion, Score, Timings
 from .generate.sampling import Sampling
 from .generate.template import fit_messages
-from .generate.turns import Turn, prompt_ids
+from .generate.turns import prompt_ids
+from .prompts import SPEC, prompt_of
 from .stretches import Parts, by_section, by_sentence
 
-SPEC = "generation.json"
 MODEL = "model.gguf"
-FORMS = ("pair", "text", "chat")
 SLOTS = 4
 _NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
 _ALONE = 30_000_000
 """Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """How a request becomes token ids. `pair`: begin, source, mark. `text`: begin, text. `chat`: begin, then turns, each with
-    the mark of its role before it and `end` after it, or with the ids that `turns` puts around it."""
-
-    form: str
-    begin: int | None
-    mark: int | None
-    end: int | None
-    roles: dict[str, int]
-    max_tokens: int
-    turns: dict[str, Turn | None] | None = None
-
-    def to_json(self) -> bytes:
-        """The file `generation.json`."""
-        told = {name: value for name, value in asdict(self).items() if name != "turns" or value is not None}
-        return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -69,7 +49,8 @@ class Written:
     tokens_per_second: float
     parts: int = 1
     flags: tuple[str, ...] = ()
-    """Summaries: what a reader should know, above all the numbers, dates and names that the document does not have."""
+    """What a reader should know: of a summary the numbers, dates and names that the document does not have, of a text from attributes
+    those that it does not mention."""
 
 
 class Writer:
@@ -96,7 +77,7 @@ class Writer:
             name = f"{self._folder}/{MODEL}"
             self.bundle.read(name)  # its size and hash, before native code sees it
             self._opened = Engine.open(self.bundle.path / name, **self._settings)
-            if self.prompt.form != "text" and max(_ids(self.prompt)) >= self._opened.info.vocabulary:
+            if self.prompt.form != "text" and max(self.prompt.ids) >= self._opened.info.vocabulary:
                 raise BundleError(f"{self.bundle.path}/{self._folder}/{SPEC} names a token that the model does not have")
         return self._opened
 
@@ -130,12 +111,13 @@ class Writer:
         flat = [part for parts in jobs for part, _ in parts]
         engine = self.engine
         with ThreadPoolExecutor(self._settings["slots"]) as pool:
-            said = list(pool.map(lambda part: engine.complete(self.ids(part), chosen) if self._asked(part) else _NOTHING, flat))
+            said = list(pool.map(lambda part: self._complete(engine, part, chosen), flat))
         out, at = [], 0
         for text, parts in zip(texts, jobs, strict=True):
             some, at = _until_stop(said[at:at + len(parts)]), at + len(parts)
             gaps = ["" if one.finish == "stop" else gap for one, (_, gap) in zip(some, parts, strict=False)]
-            out.append(_summary(text, some, gaps, budget) if self.task == "summarize" else _joined(some, gaps))
+            one = _summary(text, some, gaps, budget) if self.task == "summarize" else _joined(some, gaps)
+            out.append(replace(one, flags=(*one.flags, *self.prompt.slots.flags(text, one.text))))
         return out
 
     def stream(self, text: str, sampling: Sampling | None = None) -> Iterator[str]:
@@ -143,12 +125,19 @@ class Writer:
         chosen = self._sampling(sampling)
         for part, gap in self._parts(text, chosen):
             finish = None
+            filler = Filler(mask(part, self.prompt.slots.filled)[1])
             for piece in self.engine.generate(self.ids(part), chosen) if self._asked(part) else ():
                 finish = piece.finish
-                yield piece.text
+                yield filler.feed(piece.text)
+            yield filler.flush()
             if finish == "stop":
                 return
             yield gap
+
+    def _complete(self, engine: Engine, part: str, sampling: Sampling) -> Completion:
+        if not self._asked(part):
+            return _NOTHING
+        return covered(part, self.prompt.slots, lambda how: engine.complete(self.ids(part), how), sampling)
 
     def reply(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None) -> Written:
         """The assistant's next turn. Of a conversation that is too long the oldest turns are left out (`fit` says which)."""
@@ -163,7 +152,7 @@ class Writer:
     def ids(self, text: str) -> list[int]:
         """The prompt of a text as token ids; names of control tokens in it are text."""
         prompt = self.prompt
-        body = self.engine.tokenize(text) if text else []
+        body = self.engine.tokenize(mask(text, prompt.slots.filled)[0]) if text else []
         begin = [prompt.begin] if prompt.begin is not None else []
         if prompt.form == "chat":
             return self.chat_ids([{"role": "user", "content": text}])
@@ -247,40 +236,3 @@ def _summary(source: str, said: Sequence[Completion], gaps: Sequence[str], budge
         if len(words_of(text)) < len(words_of(whole.text)):
             whole = replace(whole, text=text, finish="length")
     return replace(whole, flags=(*flags, *flags_of(whole.text, source)))
-
-
-def _ids(prompt: Prompt) -> list[int]:
-    around = [one for turn in (prompt.turns or {}).values() if turn for one in (*turn.before, *turn.after)]
-    return [one for one in (prompt.begin, prompt.mark, prompt.end, *prompt.roles.values(), *around) if one is not None]
-
-
-def prompt_of(bundle: Bundle, name: str) -> Prompt:
-    """The file `generation.json` called `name` in a bundle, checked. Raises BundleError."""
-    where = f"{bundle.path}/{name}"
-    told = strict_json(bundle.read(name), where)
-    if not isinstance(told, dict) or {*told, "turns"} != {one.name for one in fields(Prompt)} or told["form"] not in FORMS:
-        raise BundleError(f"{where} does not say how prompts are made", hint=f"it has form ({', '.join(FORMS)}), begin, mark, end, roles and max_tokens")
-    numbers = [told["begin"], told["mark"], told["end"], *(told["roles"].values() if isinstance(told["roles"], dict) else [""])]
-    if not all(one is None or _is_id(one) for one in numbers):
-        raise BundleError(f"{where}: begin, mark, end and roles are token ids or null")
-    if isinstance(told["max_tokens"], bool) or not isinstance(told["max_tokens"], int) or not 1 <= told["max_tokens"] <= 1 << 20:
-        raise BundleError(f"{where}: max_tokens is {told['max_tokens']!r}, not a whole number from 1 to 1,048,576")
-    prompt = Prompt(**{**told, "turns": _turns(told["turns"], where) if "turns" in told else None})
-    if prompt.form == "chat" and (prompt.turns or prompt.roles).get("assistant") is None:
-        raise BundleError(f"{where}: a chat needs the role 'assistant'")
-    return prompt
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 24
-
-
-def _turns(told: Any, where: str) -> dict[str, Turn | None]:
-    found: dict[str, Turn | None] = {}
-    each: dict[str, Any] = told if isinstance(told, dict) else {"": told}
-    for role, turn in each.items():
-        parts = [turn.get("before"), turn.get("after")] if isinstance(turn, dict) and len(turn) == 2 else [None]
-        if turn is not None and not all(isinstance(part, list) and len(part) <= 64 and all(map(_is_id, part)) for part in parts):
-            raise BundleError(f"{where}: turns has a role {role!r} that is neither null nor the token ids before and after its text")
-        found[role] = None if turn is None else Turn(tuple(turn["before"]), tuple(turn["after"]))
-    return found

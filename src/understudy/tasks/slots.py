@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..errors import DataError
-from .attributes import attributes
+from .attributes import attributes, coverage, mentions
 
 _MARK = re.compile("⟨([^⟨⟩]{1,80})⟩")
 _SAID, _DISTINCT = 0.95, 6
+_MENTIONED = 0.8
 _LONGEST = 84
 
 
@@ -35,6 +37,46 @@ def open_slots(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
             said[name][1] += 1
             values[name].add(value)
     return tuple(sorted(name for name, (there, asked) in said.items() if there >= _SAID * asked and len(values[name]) >= _DISTINCT and len(name) <= 80))
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Of a model that writes from attribute lists: the attributes whose values are `filled` in word for word, and those that are
+    `checked`, because nearly every text it learned from says them in words that `tasks.attributes` knows."""
+
+    filled: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
+
+    def missing(self, source: str, text: str) -> tuple[str, ...]:
+        """The checked attributes of the list `source` that `text` does not mention; none where the source is no list."""
+        if not self.checked:
+            return ()
+        try:
+            return tuple(name for name in coverage(source, text).missing if name in self.checked)
+        except DataError:
+            return ()
+
+    def flags(self, source: str, text: str) -> tuple[str, ...]:
+        """The same in words, with the values."""
+        missing = self.missing(source, text)
+        return tuple(f"{name}[{value}] is not mentioned" for name, value in attributes(source) if name in missing) if missing else ()
+
+
+NONE = Slots()
+
+
+def slots_of(pairs: Sequence[tuple[str, str]]) -> Slots:
+    """What can be filled in and what can be checked, by the pairs that a model learns from; nothing where a source is no attribute list."""
+    there: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for source, target in pairs:
+        try:
+            listed = attributes(source)
+        except DataError:
+            return NONE
+        for name, value in listed:
+            there[name][0] += mentions(name, value, target)
+            there[name][1] += 1
+    return Slots(open_slots(pairs), tuple(sorted(name for name, (said, asked) in there.items() if said >= _MENTIONED * asked and len(name) <= 80)))
 
 
 def mask(source: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:

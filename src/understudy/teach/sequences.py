@@ -74,6 +74,11 @@ def sequences_of(parts: Sequence[Sequence[tuple[Sequence[int], bool]]]) -> Seque
     return Sequences(ids, wanted, starts)
 
 
+def joined(one: Sequences, other: Sequences) -> Sequences:
+    """The sequences of both, in order."""
+    return Sequences(np.concatenate([one.ids, other.ids]), np.concatenate([one.wanted, other.wanted]), np.concatenate([one.starts, one.starts[-1] + other.starts[1:]]))
+
+
 def cut(sequences: Sequences, context: int) -> Sequences:
     """Sequences longer than `context` split into several; each piece after the first begins with its predecessor's last token."""
     if not len(sequences) or int(sequences.lengths.max()) <= context:

@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...models.checkpoint import find_checkpoint
 from ...run.generate.engine import Engine
 from ...run.generate.sampling import Sampling
-from ...run.writing import SPEC
+from ...run.prompts import SPEC
 from ...shrink.gguf.quantise import requantise
 from ...shrink.gguf.write import write_gguf
 from ...shrink.unpack import unpack

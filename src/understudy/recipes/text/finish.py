@@ -16,11 +16,13 @@ from ...proof.gate import Rule
 from ...proof.text_receipt import TextReceipt
 from ...run.generate.sampling import Sampling
 from ...run.generate.turns import Turn
-from ...run.writing import MODEL, SPEC, Prompt, Writer
+from ...run.prompts import SPEC, Prompt
+from ...run.writing import MODEL, Writer
 from ...shrink.decoder_checkpoint import trim_checkpoint
 from ...shrink.gguf.write import write_gguf
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
+from ...tasks.slots import NONE, Slots
 from ..events import Event, Listener
 from .config import TextConfig
 from .encoding import Marks
@@ -44,7 +46,7 @@ _PROBES = ("Hello!", "Where is the station?", "name[Blue Spice], food[Italian]",
 @dataclass(frozen=True)
 class Made:
     """What is to be proved and written: the trained decoder, its task, where it comes from, the texts it learned, the test rows, the seconds
-    it took, and how many tokens an answer may have unless the caller says otherwise."""
+    it took, how many tokens an answer may have unless the caller says otherwise, and which attributes are said how."""
 
     fitted: Fitted
     task: str
@@ -53,6 +55,7 @@ class Made:
     test: Sequence[Pair | Conversation]
     seconds: float
     answer_tokens: int
+    slots: Slots = NONE
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def prove_and_write(out: Path, made: Made, config: TextConfig, teacher: TeacherR
     with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
         if teacher:
             listen(Event("prove", "asking the teacher about test rows"))
-            entry, trouble = teacher.measured(made.test, prompt_for(made.task, made.fitted.marks, made.answer_tokens), made.task, Path(scratch), config.seed)
+            entry, trouble = teacher.measured(made.test, prompt_for(made.task, made.fitted.marks, made.answer_tokens, made.slots), made.task, Path(scratch), config.seed)
             entries += [entry] if entry else []
             notes += [trouble] if trouble else []
         models = _models(made, config, Path(scratch), listen)
@@ -88,11 +91,11 @@ def prove_and_write(out: Path, made: Made, config: TextConfig, teacher: TeacherR
     return seal(out, files, manifest, [*entries, entry], checks, told, len(made.test), config.seed, rules, notes)
 
 
-def prompt_for(task: str, marks: Marks, answer_tokens: int) -> Prompt:
+def prompt_for(task: str, marks: Marks, answer_tokens: int, slots: Slots = NONE) -> Prompt:
     """How a bundle for the task makes its prompts."""
     form = {"lm": "text", "chat": "chat"}.get(task, "pair")
     turns = dict(marks.turns) if marks.turns is not None and form == "chat" else None
-    return Prompt(form, marks.begin, marks.mark if form == "pair" else None, marks.end, marks.roles, answer_tokens, turns)
+    return Prompt(form, marks.begin, marks.mark if form == "pair" else None, marks.end, marks.roles, answer_tokens, turns, slots)
 
 
 def _models(made: Made, config: TextConfig, scratch: Path, listen: Listener) -> list[_Model]:
@@ -135,7 +138,7 @@ def _staged(model: _Model, made: Made, precision: str, scratch: Path) -> tuple[d
     write_gguf(model.folder, packed, precision=precision)
     rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=model.parameters, precision=precision, mix={RUNG: 1.0}, max_tokens=made.fitted.context)
     manifest = Manifest(name="staged", version=__version__, labels=(), rungs=(rung,), task=made.task, provenance=made.provenance)
-    return {f"{RUNG}/{MODEL}": packed.read_bytes(), f"{RUNG}/{SPEC}": prompt_for(made.task, model.marks, made.answer_tokens).to_json()}, manifest
+    return {f"{RUNG}/{MODEL}": packed.read_bytes(), f"{RUNG}/{SPEC}": prompt_for(made.task, model.marks, made.answer_tokens, made.slots).to_json()}, manifest
 
 
 def _measured(staged: tuple[dict[str, bytes], Manifest], model: _Model, made: Made, rows: Sequence[Pair | Conversation], config: TextConfig,

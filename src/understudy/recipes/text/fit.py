@@ -16,7 +16,7 @@ from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
 from ...teach.distil import Distil
 from ...teach.language import LanguageConfig, Progress, evaluate, train_language
-from ...teach.sequences import Sequences
+from ...teach.sequences import Sequences, joined
 from ..events import Event, Listener
 from .config import TextConfig
 from .distilling import distilled, heard
@@ -25,6 +25,8 @@ from .opened import Opened
 from .starting import Start
 
 _HELD = 400
+_OWN_SHARE = 0.4
+"""Of the tokens of a pass: the user's own rows beside further ones. They are passed several times where they are fewer."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,22 @@ class Fitted:
 
 
 def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, seconds: float | None, teacher: Opened | None, listen: Listener,
-        stop: Callable[[], bool]) -> Fitted:
+        stop: Callable[[], bool], more: Sequence[Pair | Conversation] = ()) -> Fitted:
     """Trains a decoder on pairs (an empty source: plain text) or on conversations, and on the probabilities of a teacher where there is one.
 
-    Interrupted runs go on where they were.
+    `more` are further pairs; the held-out loss is of `rows` alone. Interrupted runs go on where they were.
     """
     context = min(start.context, teacher.context) if teacher else start.context
     sequences = encoded(rows, start.split, start.marks, context)
-    if not len(sequences):
+    own = len(sequences)
+    if not own:
         raise DataError("no row is short enough for the context", hint=f"raise --context above {context}")
     rng = np.random.default_rng([config.seed, 7])
-    held_rows = rng.permutation(len(sequences))[: min(_HELD, len(sequences) // 20)]
-    rest_rows = np.setdiff1d(np.arange(len(sequences)), held_rows)
+    held_rows = rng.permutation(own)[: min(_HELD, own // 20)]
+    rest_rows = np.setdiff1d(np.arange(own), held_rows)
+    if more:
+        sequences = joined(sequences, encoded(more, start.split, start.marks, context))
+        rest_rows = _mixed(sequences, rest_rows, own)
     held, rest = sequences.subset(held_rows), sequences.subset(rest_rows)
     # Asked about all rows: another seed keeps others back.
     distil = distilled(heard(teacher, sequences, config, listen, stop), teacher, sequences, rest_rows, config) if teacher else None
@@ -68,6 +74,14 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
     nats = evaluate(start.model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
     return Fitted(start.save, start.split, start.marks, start.parameters, context, nats, len(rest.ids), last.step)
+
+
+def _mixed(sequences: Sequences, mine: np.ndarray, own: int) -> np.ndarray:
+    """The rows of one pass: `mine` as often as gives them their share, and every further one (from number `own` on) once."""
+    others = np.arange(own, len(sequences))
+    tokens, further = int(sequences.lengths[mine].sum()), int(sequences.lengths[others].sum())
+    times = max(1, round(_OWN_SHARE / (1 - _OWN_SHARE) * further / max(1, tokens)))
+    return np.concatenate([np.tile(mine, times), others])
 
 
 def _key(sequences: Sequences, what: str, loop: LanguageConfig, seed: int, distil: Distil | None = None) -> str:

@@ -17,7 +17,8 @@ from ...models.checkpoint import find_checkpoint, fingerprint
 from ...models.families import find_family
 from ...models.pieces import size_of
 from ...run.generate.chat_templates import template_for
-from ...run.writing import MODEL, SPEC, Prompt, prompt_of
+from ...run.prompts import SPEC, Prompt, prompt_of
+from ...run.writing import MODEL
 from ...shrink.model_folder import read_file, read_object
 from ...shrink.unpack import unpack
 from ...shrink.whole_tokenizer import MAX_TOKENIZER

@@ -25,6 +25,7 @@ class PreparedText:
     provenance: dict[str, Any]
     train_turns: tuple[Conversation, ...] = ()
     test_turns: tuple[Conversation, ...] = ()
+    more: tuple[Pair, ...] = ()
 
 
 def prepare(data: Sequence[str | Path], task: str, config: TextConfig) -> PreparedText:
@@ -53,6 +54,9 @@ def _check(data: Sequence[str | Path], task: str, config: TextConfig) -> None:
     for name, value in (("dropout", config.dropout), ("smoothing", config.smoothing)):
         if value is not None and not 0 <= value < 1:
             raise UsageError(f"--{name} is {value:g}, and nothing would be learned", hint="a share from 0 to below 1; 0.1 is usual")
+    if config.more and (task in ("lm", "chat") or (task == "summarize" and config.method == "extractive")):
+        raise UsageError(f"--more is for further pairs, and {'an extractive summariser' if task == 'summarize' else task} learns from none",
+                         hint="name several text files instead" if task == "lm" else "leave it out")
     _check_models(config)
 
 
@@ -95,9 +99,25 @@ def _paired(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
     if len(train) < 10 or not test:
         raise DataError(f"{data[0]}: {len(train):,} pairs are left to train on and {len(test):,} to test on", hint="bring more pairs, or --test FILE")
     lines.append(f"{len(train):,} pairs to train on, {len(test):,} sources to test on")
+    more = _further(pairs, test, config, lines) if config.more else ()
     provenance = {"data": {"file": Path(data[0]).name, "sha256": whole.report.sha256, "rows": whole.report.rows, "train": len(train),
                            "test": len(test), "source": whole.report.text_column, "target": whole.report.label_column}}
-    return PreparedText(train, test, lines, provenance)
+    if config.more:
+        provenance["more"] = {"file": Path(config.more).name, "pairs": len(more)}
+    return PreparedText(train, test, lines, provenance, more=more)
+
+
+def _further(own: Sequence[Pair], test: Sequence[Pair], config: TextConfig, lines: list[str]) -> tuple[Pair, ...]:
+    """The pairs of --more: neither any that stands among the user's own, nor one whose source is tested."""
+    read = _read_further(config)
+    known, asked = {(pair.source, pair.target) for pair in own}, {folded(pair.source) for pair in test}
+    found = dict.fromkeys((pair.source, pair.target) for pair in read.pairs if folded(pair.source) not in asked)
+    more = tuple(Pair(source, target) for source, target in found if (source, target) not in known)
+    if not more:
+        raise DataError(f"{config.more} holds no pair that is not among your own already", hint="leave --more out")
+    lines += [line for line in read.report.lines() if "skipped" in line]
+    lines.append(f"{len(more):,} further pairs from {Path(str(config.more)).name}")
+    return more
 
 
 def _conversing(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
@@ -122,6 +142,15 @@ def _conversing(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
 
 def _read(path: str | Path, config: TextConfig) -> PairSet:
     return read_pairs(path, source=config.source, target=config.target, encoding=config.encoding, on_bad_row=config.on_bad_row)
+
+
+def _read_further(config: TextConfig) -> PairSet:
+    """The file of --more, by the columns that the user's own file has or, where it has none of those names, by its own."""
+    path = str(config.more)
+    try:
+        return read_pairs(path, source=config.source, target=config.target, on_bad_row=config.on_bad_row)
+    except UsageError:
+        return read_pairs(path, on_bad_row=config.on_bad_row)
 
 
 def _plain(data: Sequence[str | Path], config: TextConfig) -> PreparedText:

@@ -14,7 +14,8 @@ from ...errors import UnderstudyError
 from ...run.chatting import open_chat
 from ...run.generate.guard import inspect_gguf
 from ...run.generate.sampling import Sampling
-from ...run.writing import MODEL, SPEC, Prompt, Writer
+from ...run.prompts import SPEC, Prompt
+from ...run.writing import MODEL, Writer
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
 from .engines import gguf_of

@@ -20,6 +20,7 @@ from ..config import with_dials
 from ..events import Event, Listener, Minutes, silent
 from ..guarded import interruptible, need_training, one_machine
 from .config import TextConfig
+from .delexical import found_slots, masked
 from .distilling import probable_teacher
 from .extract import summariser
 from .finish import Made, prove_and_write
@@ -68,12 +69,14 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
             return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
-        start, teacher = _ready(rows, config, task, minutes)
+        slots = found_slots(prepared.train, task, minutes)
+        start, teacher = _ready([*masked(rows, slots), *masked(prepared.more, slots)], config, task, minutes)
         if config.teacher and teacher is None:
             rows += _taught(prepared, task, config, minutes, stop)
-        fitted = fit(rows, start, config, seconds, teacher, minutes, stop)
-        made = Made(fitted, task, _provenance(prepared, config), list(texts_of(rows)), [*prepared.test, *prepared.test_turns], monotonic() - started,
-                    _longest(rows, fitted))
+        rows = masked(rows, slots)
+        fitted = fit(rows, start, config, seconds, teacher, minutes, stop, masked(prepared.more, slots))
+        made = Made(fitted, task, _provenance(prepared, config), list(texts_of([*rows, *prepared.more])), [*prepared.test, *prepared.test_turns],
+                    monotonic() - started, _longest(rows, fitted), slots)
         row = TeacherRow(config.teacher, config.instruction) if config.teacher else None
         manifest, receipt = prove_and_write(Path(out), made, config, row, rules, minutes)
     return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)

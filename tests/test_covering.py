@@ -1,0 +1,44 @@
+"""Answers that leave something out are tried again, and the best one is kept."""
+
+from __future__ import annotations
+
+from understudy.run.covering import covered
+from understudy.run.generate.results import Completion
+from understudy.run.generate.sampling import Sampling
+from understudy.tasks.slots import Slots
+
+SLOTS = Slots(("name",), ("name", "food", "area"))
+ASKED = "name[Aromi], food[Thai], area[riverside]"
+
+
+def asked(*texts):
+    """(an engine that says these texts one after another, how it was asked)."""
+    heard: list[Sampling] = []
+
+    def ask(how):
+        heard.append(how)
+        return Completion(text=texts[min(len(heard), len(texts)) - 1], ids=(), finish="end", **BLANK)
+
+    return ask, heard
+
+
+BLANK = {name: None for name in Completion.__dataclass_fields__ if name not in ("text", "ids", "finish")}
+
+
+def test_a_whole_answer_is_asked_for_once():
+    ask, heard = asked("⟨name⟩ is Thai, by the river.")
+    assert covered(ASKED, SLOTS, ask, Sampling(seed=3)).text == "Aromi is Thai, by the river." and len(heard) == 1
+
+
+def test_the_answer_that_says_most_is_kept():
+    ask, heard = asked("⟨name⟩.", "⟨name⟩ is Thai.", "Nothing.")
+    said = covered(ASKED, SLOTS, ask, Sampling(seed=3))
+    assert said.text == "Aromi is Thai." and SLOTS.flags(ASKED, said.text) == ("area[riverside] is not mentioned",)
+    assert [how.temperature for how in heard[:2]] == [0, 0.7] and [how.seed for how in heard[:3]] == [3, 4, 5]
+    ask, heard = asked("⟨name⟩.", "⟨name⟩ is Thai, by the river.", "Nothing.")
+    assert covered(ASKED, SLOTS, ask, Sampling()).text.endswith("river.") and len(heard) == 2
+
+
+def test_a_text_that_is_no_list_is_asked_for_once():
+    ask, heard = asked("Well.")
+    assert covered("hello", SLOTS, ask, Sampling()).text == "Well." and len(heard) == 1
