@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from understudy.bundle import verify
-from understudy.errors import DataError, GateError, TeacherError, UsageError
+from understudy.bundle import open_bundle, verify, write_bundle
+from understudy.errors import BundleError, DataError, GateError, TeacherError, UsageError
+from understudy.models.checkpoint import find_checkpoint
 from understudy.recipes.classify import train
 from understudy.recipes.config import TrainConfig
 from understudy.recipes.events import Event
+from understudy.recipes.inspecting import show
+from understudy.recipes.teacher import hear
 from understudy.run.answer import load
 from workshop import make_teacher, rows, write_csv
 
@@ -103,6 +106,14 @@ def test_a_certificate_is_given_or_withheld_with_a_reason(work, config, tmp_path
     assert strict.manifest.certificate is None
     assert any("Nothing can be certified" in line for line in strict.lines)
     assert load(tmp_path / "strict").predict("where is my parcel").label is None
+    assert "One row in 5" in next(line for line in strict.lines if "Nothing can be certified" in line)
+    show(lax.path, verify=True)
+    # The same bundle, honestly sealed, with another threshold: the promise was not made about that one.
+    bundle = open_bundle(lax.path)
+    moved = replace(bundle.manifest, rungs=tuple(replace(rung, threshold=rung.threshold + 0.1) for rung in bundle.manifest.rungs), files={})
+    write_bundle(tmp_path / "moved", {name: bundle.read(name) for name in bundle.files()}, moved)
+    with pytest.raises(BundleError, match="the certificate is void"):
+        show(tmp_path / "moved", verify=True)
 
 
 def test_a_failed_gate_writes_nothing(work, config, tmp_path):
@@ -130,11 +141,40 @@ def test_without_a_teacher_the_ngram_rung_is_made(work, config, tmp_path):
 def test_an_earlier_bundle_and_a_checkpoint_with_a_head_teach_too(work, config, made, tmp_path):
     heir = train(work / "train.csv", out=tmp_path / "heir", config=replace(config, teacher=str(made[0].path), size="tiny"))
     assert heir.receipt.data["entries"][0]["name"] == "teacher"
+    row = heir.receipt.data["entries"][0]
+    assert row["precision"] == "mixed" and row["bytes"] == sum(entry.bytes for entry in made[0].manifest.files.values()) and row["speed"]["rss_mb"] > 20
     make_teacher(tmp_path / "headed", family="distilbert", labels=["card", "delivery", "refund"])
     events: list[Event] = []
-    headed = train(work / "train.csv", out=tmp_path / "pupil", config=replace(config, teacher=str(tmp_path / "headed"), size="small"), listen=events.append)
-    assert {rung.name for rung in headed.manifest.rungs} >= {"ngram"}
+    headed = train(work / "train.csv", out=tmp_path / "pupil", config=replace(config, teacher=str(tmp_path / "headed")), listen=events.append)
+    assert {entry["name"] for entry in headed.receipt.data["entries"]} == {"teacher", "ngram", "static", "tiny", "encoder", "cascade"}
     assert not any("other labels" in event.text for event in events)
+
+
+def test_a_checkpoint_narrower_than_a_student_teaches_every_rung(work, config, tmp_path):
+    make_teacher(tmp_path / "narrow", labels=["card", "delivery", "refund"], narrow=True)
+    made = train(work / "train.csv", out=tmp_path / "pupil", config=replace(config, teacher=str(tmp_path / "narrow")))
+    assert {entry["name"] for entry in made.receipt.data["entries"]} == {"teacher", "ngram", "static", "tiny", "encoder", "cascade"}
+
+
+def test_the_teacher_stands_in_the_receipt_with_time_and_memory(work, made, tmp_path, monkeypatch):
+    row = made[0].receipt.data["entries"][0]
+    assert row["train_seconds"] > 0 and row["speed"]["rss_mb"] > 100 and row["speed"]["threads"] == 1
+    # Read from the cache, it is not known what asking takes.
+    monkeypatch.setenv("UNDERSTUDY_HOME", str(tmp_path / "home"))
+    texts = ([text for text, _ in rows(30, 3)], ["my card"], [])
+    assert [hear(str(work / "teacher"), texts, ["card"], lambda event: None, lambda: False).fresh for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize(("offline", "why"), [("1", "HF_HUB_OFFLINE is set"), (None, "it cannot be reached")])
+def test_a_hub_that_is_out_of_reach_is_told_in_a_few_words(monkeypatch, offline, why):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", bool(offline))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(TeacherError) as caught:
+        find_checkpoint("nobody/such-model")
+    assert f"(the Hugging Face cache: not in it; the hub: {why}" in str(caught.value) and "--teacher none" in (caught.value.hint or "")
+    assert "local_files_only" not in str(caught.value)
 
 
 def test_unlabelled_texts_are_labelled_by_the_teacher_only(work, config, tmp_path):

@@ -12,7 +12,7 @@ from understudy.errors import ParityError, TeacherError
 from understudy.models.bert import Classifier, Shape, load_bert
 from understudy.models.ngram import featurise, fit_vocabulary, runtime_tensors
 from understudy.models.teachers import batches, open_teacher, padded
-from understudy.models.tiny import TinyConfig, most_pieces, start_tiny
+from understudy.models.tiny import TinyConfig, fitted, most_pieces, start_tiny
 from understudy.recipes.ground import Ground, make_folds
 from understudy.run.kinds.ngram import NgramModel
 from understudy.run.ngrams import NgramConfig, word_features, words_of
@@ -170,6 +170,19 @@ def test_the_small_transformer_stays_below_a_million(teacher):
     assert sum(p.numel() for p in student.parameters()) + (most_pieces(config, 3) - 100) * config.width <= 1_000_000
     ids, mask = padded([[2, 9, 11, 3]], 0)
     assert torch.isfinite(student(ids, mask)).all()
+
+
+@pytest.mark.parametrize(("width", "heads", "expected"), [(52, 4, 52), (312, 12, 104), (384, 12, 128), (768, 12, 128), (512, 2, 256)])
+def test_a_student_is_cut_to_whole_heads_of_any_teacher(width, heads, expected):
+    teacher = Classifier(Shape(vocabulary=60, width=width, layers=1, heads=heads, hidden=100, positions=40), 2).eval()
+    config = fitted(TinyConfig(), teacher.shape)
+    assert (config.width, config.layers, config.hidden, config.positions) == (expected, 1, 100, 40)
+    student = start_tiny(teacher, np.arange(50), np.ones(50), 3, config)
+    assert torch.isfinite(student(*padded([[2, 9, 11, 3]], 0))).all()
+    # Not cut, the student is too wide for a narrow teacher: what a checkpoint of 52 used to end in.
+    if width == 52:
+        with pytest.raises(RuntimeError):
+            start_tiny(teacher, np.arange(50), np.ones(50), 3, TinyConfig())
 
 
 def test_folds_spread_every_label_and_depend_only_on_the_seed():

@@ -39,8 +39,11 @@ def write_csv(path: Path, pairs: list[tuple[str, str]]) -> Path:
     return path
 
 
-def make_teacher(folder: Path, *, family: str = "bert", labels: list[str] | None = None) -> Path:
-    """A random checkpoint of a family, saved by transformers itself, with a WordPiece tokenizer over the tests' words."""
+def make_teacher(folder: Path, *, family: str = "bert", labels: list[str] | None = None, narrow: bool = False) -> Path:
+    """A random checkpoint of a family, saved by transformers itself, with a WordPiece tokenizer over the tests' words.
+
+    `narrow` makes it narrower than a student, with heads that do not divide one, as TinyBERT's do.
+    """
     import torch
     from transformers import (
         BertConfig,
@@ -59,6 +62,8 @@ def make_teacher(folder: Path, *, family: str = "bert", labels: list[str] | None
     else:
         config = DistilBertConfig(vocab_size=size, dim=192, n_layers=3, n_heads=6, hidden_dim=512, max_position_embeddings=64)
         plain, headed = DistilBertModel, DistilBertForSequenceClassification
+    if narrow:
+        config.update({"hidden_size": 52, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 100, "max_position_embeddings": 40})
     if labels:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}

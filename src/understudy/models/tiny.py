@@ -6,7 +6,7 @@ layers are read and written through the same rotation, keeping the heads and hid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,10 +20,16 @@ class TinyConfig:
 
     width: int = 128
     layers: int = 2
-    heads: int = 4
     hidden: int = 384
     positions: int = 64
     most_parameters: int = 1_000_000
+
+
+def fitted(config: TinyConfig, teacher: Shape) -> TinyConfig:
+    """The size that can be cut out of a teacher: whole heads of it, and nothing wider, deeper or longer than it is."""
+    head = teacher.width // teacher.heads
+    return replace(config, width=head * max(1, min(teacher.heads, config.width // head)), layers=min(config.layers, teacher.layers),
+                   hidden=min(config.hidden, teacher.hidden), positions=min(config.positions, teacher.positions))
 
 
 def most_pieces(config: TinyConfig, classes: int) -> int:
@@ -34,7 +40,8 @@ def most_pieces(config: TinyConfig, classes: int) -> int:
 
 
 def start_tiny(teacher: Classifier, keep: np.ndarray, counts: np.ndarray, classes: int, config: TinyConfig) -> Classifier:
-    """The student before training. `keep` (V,) are the teacher's ids of its vocabulary, `counts` (V,) how often each occurs."""
+    """The student before training. `keep` (V,) are the teacher's ids of its vocabulary, `counts` (V,) how often each occurs;
+    `config` is `fitted` to the teacher."""
     heads_of = teacher.shape.width // teacher.shape.heads
     shape = Shape(len(keep), config.width, config.layers, config.width // heads_of, config.hidden, config.positions, teacher.shape.eps)
     student = Classifier(shape, classes)

@@ -50,8 +50,9 @@ class Speed:
 
 
 def measure(answer_one: Callable[[str], object], answer_many: Callable[[list[str]], object] | None,
-            texts: Sequence[str], *, seconds: float = 2.0, threads: int = 1) -> Speed:
-    """Time single requests for `seconds`, cycling through `texts`, then batches of 256 for as long.
+            texts: Sequence[str], *, seconds: float = 2.0, threads: int = 1,
+            batch: int = BATCH) -> Speed:
+    """Time single requests for `seconds`, cycling through `texts`, then batches of `batch` for as long.
 
     Warms up first; times at least five requests and one batch however slow. Without `answer_many`, rows per second
     are those of one request after the other.
@@ -64,10 +65,10 @@ def measure(answer_one: Callable[[str], object], answer_many: Callable[[list[str
     p50, p95, p99 = np.percentile(times, [50, 95, 99])
     rate = 1000.0 / max(float(times.mean()), 1e-9)
     if answer_many is not None:
-        batch = list(islice(cycle(texts), BATCH)) if len(texts) < BATCH else texts
-        batches = [batch[i:i + BATCH] for i in range(0, len(batch) - BATCH + 1, BATCH)]
+        enough = list(islice(cycle(texts), batch)) if len(texts) < batch else texts
+        batches = [enough[i:i + batch] for i in range(0, len(enough) - batch + 1, batch)]
         _run(answer_many, cycle(batches), min(0.25, seconds / 4), least=1)
-        rate = BATCH * 1000.0 / max(float(_run(answer_many, cycle(batches), seconds, least=1).mean()), 1e-9)
+        rate = batch * 1000.0 / max(float(_run(answer_many, cycle(batches), seconds, least=1).mean()), 1e-9)
     return Speed(float(p50), float(p95), float(p99), float(times.mean()), rate, peak_rss_mb(), threads, len(times))
 
 

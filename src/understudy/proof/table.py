@@ -8,7 +8,7 @@ from typing import Any
 from .plain import align, fit, number, p_value, plain, seconds, share, width
 
 COLUMNS = 100
-HEAD = ("", "", "accuracy    95 %", "F1", "kept", "p", "MB", "p50 ms", "p95 ms", "rows/s", "train")
+HEAD = ("", "", "accuracy    95 %", "F1", "kept", "p", "MB", "p50 ms", "p95 ms", "rows/s", "RAM MB", "train")
 
 
 def render_table(data: dict[str, Any]) -> str:
@@ -37,7 +37,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
             f"{share(score['value'])}  {share(score['low'])}–{share(score['high'])}", share(entry["macro_f1"]["value"]),
             "–" if kept is None else f"{share(kept)}%", p_value(versus.get("p")),
             "–" if entry["bytes"] is None else number(entry["bytes"] / 1e6), number(speed.get("p50_ms"), 2),
-            number(speed.get("p95_ms"), 2), _rate(rate), seconds(entry["train_seconds"]))
+            number(speed.get("p95_ms"), 2), _rate(rate), number(speed.get("rss_mb")), seconds(entry["train_seconds"]))
 
 
 def _rate(rate: float | None) -> str:

@@ -91,8 +91,8 @@ def needed(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     return tuple(rung for rung in rungs if rung in answering or rung.name in used)
 
 
-def certified(rungs: Sequence[Rung], held: Mapping[str, np.ndarray], fresh: Mapping[str, np.ndarray], gold: np.ndarray, alpha: float,
-              key: str) -> tuple[tuple[Rung, ...], Certificate | None, str]:
+def certified(rungs: Sequence[Rung], held: Mapping[str, np.ndarray], fresh: Mapping[str, np.ndarray], gold: np.ndarray,
+              alpha: float) -> tuple[tuple[Rung, ...], Certificate | None, str]:
     """The thresholds that the certification rows allow, the certificate, and the sentence about it.
 
     Configurations are laid out on `held` and tested once on `fresh` (raw logits by student name, gold (n,)). Where
@@ -108,7 +108,7 @@ def certified(rungs: Sequence[Rung], held: Mapping[str, np.ndarray], fresh: Mapp
         said = np.stack([p.argmax(1) for p in probs])[who, np.arange(len(who))]
         accepted.append(sure)
         wrong.append(said != gold)
-    certificate = certify_joint(accepted, wrong, alpha, key=key)
+    certificate = certify_joint(accepted, wrong, alpha)
     chosen = laid[certificate.index] if certificate else (NEVER,) * len(rungs)
     sentence = certificate.promise if certificate else nothing_certified(accepted, wrong, alpha)
     return tuple(replace(rung, threshold=float(t)) for rung, t in zip(rungs, chosen, strict=True)), certificate, sentence

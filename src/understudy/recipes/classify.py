@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
@@ -12,17 +12,18 @@ from typing import Any
 from .._version import __version__
 from ..bundle import Manifest, Rung, check_target, write_bundle
 from ..errors import GateError, TeacherError
-from ..proof.certify import Certificate, certificate_key
+from ..proof.certify import Certificate
 from ..proof.gate import check_gate, parse_gate, raise_if_failed
 from ..proof.receipt import Receipt
 from ..run.answer import Understudy, load
 from .cascade import certified, join, mixes, needed
+from .certifying import key_of
 from .config import TrainConfig, with_dials
 from .events import Event, Listener, Minutes, silent
 from .finish import checks_of, finish, measure_rungs, receipt_of
 from .ground import Ground
 from .guarded import interruptible, need_training, one_machine
-from .prepare import Prepared, prepare
+from .prepare import CERTIFY_SHARE, Prepared, prepare
 from .student import Student
 from .teacher import Signal, hear
 
@@ -160,12 +161,9 @@ def _join(ground: Ground, students: list[Student], staged: Understudy, speeds: d
     texts, gold = [e.text for e in prepared.certify], prepared.gold(prepared.certify)
     fresh = {name: staged.raw_logits(name, texts) for name in names}
     held = {student.name: student.held_logits for student in students if student.name in names}
-    rungs, certificate, sentence = certified(rungs, held, fresh, gold, config.max_error, _key(staged, rungs))
+    rungs, certificate, sentence = certified(rungs, held, fresh, gold, config.max_error)
+    if certificate:
+        certificate = replace(certificate, key=key_of(replace(staged.manifest, rungs=rungs)))
+    else:
+        sentence += f" One row in {round(1 / CERTIFY_SHARE)} is kept back as such a label."
     return rungs, certificate, [*lines, sentence]
-
-
-def _key(staged: Understudy, rungs: tuple[Rung, ...]) -> str:
-    """What a certificate depends on: any other file, mix or temperature voids it."""
-    files = {path: entry.sha256 for path, entry in staged.manifest.files.items() if path.split("/")[0] in {rung.path for rung in rungs}}
-    return certificate_key({"files": files, "labels": list(staged.labels), "reference": "gold labels",
-                            "rungs": [{"name": rung.name, "mix": rung.mix, "temperature": rung.temperature} for rung in rungs]})

@@ -15,13 +15,16 @@ from ..proof.certify import Certificate
 from ..proof.receipt import Entry, Receipt, build_receipt
 from ..run.answer import Understudy, mixed
 from .ground import Ground
-from .memory import serving_memory
+from .guarded import one_thread
+from .memory import serving_memory, teacher_memory
 from .prepare import Prepared
 from .student import Student
-from .teacher import Signal
+from .teacher import BundleTeacher, Signal
 
 _PROBES = ("", "hello", "thank you very much", "ok 👍", "?", "I have a question about my last message")
 _MEASURED_TEXTS = 400
+_ASKED = 32
+"""Texts that a teacher is timed on: it may be a hundred times slower than its students."""
 
 
 def measure_rungs(staged: Understudy, texts: Sequence[str]) -> dict[str, Speed]:
@@ -79,10 +82,21 @@ def _teacher_entry(ground: Ground, signal: Signal, texts: list[str]) -> list[Ent
     def one(text: str) -> np.ndarray:
         return ground.teacher_probs(speaker.vectors([text], lambda done: None))
 
-    parameters = sum(p.numel() for p in signal.teacher.model.parameters()) if signal.teacher else None
-    size = sum(p.stat().st_size for p in signal.teacher.folder.glob("*") if p.suffix in (".safetensors", ".bin", ".json")) if signal.teacher else None
-    return [Entry(name="teacher", role="teacher", precision="float32", probs=ground.teacher_probs(signal.test), bytes=size,
-                  parameters=parameters, speed=replace(measure(one, None, texts[:100], seconds=1.0), rss_mb=None))]
+    def many(batch: list[str]) -> np.ndarray:
+        return ground.teacher_probs(speaker.vectors(batch, lambda done: None))
+
+    with one_thread():
+        speed = measure(one, many, texts[:_ASKED], seconds=1.0, batch=_ASKED)
+    if isinstance(speaker, BundleTeacher):
+        made = speaker.bundle.manifest
+        size, parameters, precision = sum(entry.bytes for entry in made.files.values()), sum(rung.parameters for rung in made.rungs), "mixed"
+        memory = serving_memory(speaker.bundle, texts[:_ASKED])
+    else:
+        assert signal.teacher is not None, "whoever speaks is a bundle or a checkpoint"
+        size, parameters, precision = signal.teacher.bytes, sum(p.numel() for p in signal.teacher.model.parameters()), "float32"
+        memory = teacher_memory(signal.teacher.folder, texts[:_ASKED])
+    return [Entry(name="teacher", role="teacher", precision=precision, probs=ground.teacher_probs(signal.test), bytes=size, parameters=parameters,
+                  speed=replace(speed, rss_mb=memory), train_seconds=signal.seconds if signal.fresh else None)]
 
 
 def checks_of(bundle: Understudy, prepared: Prepared) -> bytes:

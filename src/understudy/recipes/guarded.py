@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from ..errors import missing_extra
 from .events import Event, Listener
@@ -30,13 +30,26 @@ def one_machine(count: int | None, seed: int) -> Iterator[None]:
     """Same seed, same machine, same bytes: a fixed number of threads (all cores where None) and one seed for torch."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(count or os.cpu_count() or 1)
-    torch.manual_seed(seed)
+    with _threads(count or os.cpu_count() or 1):
+        torch.manual_seed(seed)
+        yield
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """While a teacher is timed: a receipt's latencies are those of one thread."""
+    return _threads(1)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager

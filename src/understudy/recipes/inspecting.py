@@ -16,6 +16,7 @@ from typing import Any
 from ..bundle import open_bundle
 from ..errors import UnderstudyError
 from ..run.checks import check_answers
+from .certifying import check_certificate
 from .events import Event, Listener, silent
 
 _EXTRAS = {"train": ("torch", "transformers", "onnx", "scipy", "matplotlib"), "generate": ("xllamacpp", "gguf", "sacrebleu", "jinja2"),
@@ -38,6 +39,7 @@ def show(path: str | os.PathLike[str], *, verify: bool = False) -> dict[str, Any
                    "mix": rung.mix, "temperature": rung.temperature, "threshold": rung.threshold} for rung in manifest.rungs],
         "certificate": manifest.certificate, "scores": manifest.scores, "provenance": manifest.provenance}
     if verify:
+        check_certificate(manifest, str(bundle.path))
         told["verified"] = {"files": len(manifest.files), "checks": check_answers(bundle)}
     return told
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..run.answer import Understudy
 
@@ -14,10 +15,15 @@ _PER_CHARACTER = 150
 """Bytes of memory that training takes per character of text (117 seen with 100,000 short rows): n-grams, their transpose, a fold."""
 _MEMORY = """
 import json, sys
+from pathlib import Path
 from understudy.proof.bench import peak_rss_mb
-from understudy.run.answer import load
 asked = json.load(sys.stdin)
-load(asked["path"]).answer(asked["texts"], force=asked["force"])
+if asked["bundle"]:
+    from understudy.run.answer import load
+    load(asked["path"]).answer(asked["texts"], force=asked["force"])
+else:
+    from understudy.models.teachers import open_teacher
+    open_teacher("teacher", Path(asked["path"])).vectors(asked["texts"])
 print(peak_rss_mb())
 """
 
@@ -45,8 +51,16 @@ def _kilobytes(path: str, name: str) -> int | None:
 
 def serving_memory(opened: Understudy, texts: Sequence[str], force: str | None = None) -> float | None:
     """Peak memory (MB) of a fresh process that opens the bundle and answers `texts`: this one still holds the workshop."""
-    asked = json.dumps({"path": str(opened.bundle.path), "texts": list(texts), "force": force})
-    done = subprocess.run([sys.executable, "-c", _MEMORY], input=asked, capture_output=True, text=True, timeout=120)
+    return _peak({"bundle": True, "path": str(opened.bundle.path), "texts": list(texts), "force": force})
+
+
+def teacher_memory(folder: Path, texts: Sequence[str]) -> float | None:
+    """Peak memory (MB) of a fresh process that opens a teacher's checkpoint with torch and asks it about `texts`."""
+    return _peak({"bundle": False, "path": str(folder), "texts": list(texts)})
+
+
+def _peak(asked: dict[str, Any]) -> float | None:
+    done = subprocess.run([sys.executable, "-c", _MEMORY], input=json.dumps(asked), capture_output=True, text=True, timeout=120)
     try:
         return float(done.stdout)
     except ValueError:

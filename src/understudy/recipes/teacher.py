@@ -30,11 +30,24 @@ class Signal:
     test: np.ndarray | None
     extra: np.ndarray | None
     seconds: float
+    fresh: bool = False
+    """Whether all of it was asked for now, so that `seconds` is what it takes; otherwise some came from the cache."""
 
     @property
     def said(self) -> bool:
         """Whether there is a teacher at all."""
         return self.speaker is not None
+
+
+class _Counted:
+    """Counts the texts that a teacher was really asked about."""
+
+    def __init__(self, speaker: Speaks) -> None:
+        self.speaker, self.key, self.count = speaker, speaker.key, 0
+
+    def vectors(self, texts: Sequence[str], progress: Callable[[int], None]) -> np.ndarray:
+        self.count += len(texts)
+        return self.speaker.vectors(texts, progress)
 
 
 class BundleTeacher:
@@ -82,6 +95,7 @@ def hear(name: str, texts: tuple[list[str], list[str], list[str]], labels: Seque
         rate = done / max(1e-6, monotonic() - started)
         listen(Event("teacher", f"{done:,} of {total:,} texts, {rate:,.0f} a second", done / total))
 
-    said = [ask(speaker, some, progress, stop) if some else None for some in texts]
+    counted = _Counted(speaker)
+    said = [ask(counted, some, progress, stop) if some else None for some in texts]
     listen(Event("teacher", f"{name}: {total:,} texts in {monotonic() - started:.0f} s"))
-    return Signal(name, speaker, teacher, said[0], said[1], said[2], monotonic() - started)
+    return Signal(name, speaker, teacher, said[0], said[1], said[2], monotonic() - started, counted.count == total)

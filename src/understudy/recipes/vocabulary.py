@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TeacherError
-from ..models.tiny import TinyConfig, most_pieces
+from ..models.tiny import TinyConfig, fitted, most_pieces
 from ..run.tokens import TextTokenizer, open_tokenizer
 from ..shrink.vocabulary import trim
 from .ground import Ground
@@ -66,7 +66,7 @@ def _make(ground: Ground) -> Pieces | None:
     texts = ground.texts + ground.extra
     old = reader.batch(texts, specials=True)
     frequency = np.bincount(np.concatenate([np.array(ids) for ids in old]), minlength=ground.teacher.encoder.shape.vocabulary)
-    room = most_pieces(TinyConfig(), ground.classes) - 600
+    room = most_pieces(fitted(TinyConfig(), ground.teacher.encoder.shape), ground.classes) - 600
     # Pieces of the texts first, then the vocabulary's own order, which is by general frequency: a word that the training
     # texts lack should not fall to letters.
     order = np.argsort(-frequency, kind="stable")

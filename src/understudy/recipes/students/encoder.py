@@ -31,13 +31,17 @@ _MOST_STATES = 1_500_000_000
 def build(ground: Ground, room: int | None) -> Student | None:
     """The encoder with a head, tuned where that helps on rows it has not seen; None without a teacher we can export."""
     teacher, encoder = ground.teacher, ground.encoder
-    if teacher is None or encoder is None or teacher.labels:
+    if teacher is None or encoder is None:
         return None
     started = monotonic()
     ids = teacher.encode(ground.texts)
     tokenizer, keep = _trimmed(teacher, ids, ground)
     if room is not None and _size(encoder, len(keep), len(tokenizer)) > room:
         return None
+    lesson = ground
+    if teacher.labels:
+        # What a checkpoint with a head says are logits; the head of the rung reads the body below, and learns what was said.
+        ground = replace(ground, vectors=_features(ground, encoder, ids))
     heads = _Heads(ground)
     frozen = heads.held
     held, tuned = frozen, False
@@ -46,11 +50,11 @@ def build(ground: Ground, room: int | None) -> Student | None:
         tried = np.zeros_like(frozen)
         for fold in ground.evaluated:
             mine = ground.folds[ground.held] == fold
-            model = _tune(ground, heads, encoder, states, fold)
+            model = _tune(ground, lesson, heads, encoder, states, fold)
             tried[mine] = states.logits(model, ground.held[mine])
         tuned = _loss(tried, ground) < _loss(frozen, ground)
         held = tried if tuned else frozen
-    model = _tune(ground, heads, encoder, states, None) if tuned and states else heads.put_on(encoder, None)
+    model = _tune(ground, lesson, heads, encoder, states, None) if tuned and states else heads.put_on(encoder, None)
     return _finish(ground, teacher, model, held, tokenizer, keep, tuned, started)
 
 
@@ -104,9 +108,23 @@ class _States:
         return out
 
 
+def _features(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> np.ndarray:
+    """What a head on the encoder would see of each text, (n, inputs of the head) float32."""
+    out, done = np.zeros((len(ids), encoder.head.in_features), np.float32), 0
+    with torch.inference_mode():
+        for rows in batches(ids, 4096):
+            if ground.stop():
+                break  # the student is left out then
+            tokens, mask = padded([ids[row] for row in rows], 0)
+            out[rows] = encoder.features(encoder.states(tokens, mask, 0), mask, 0).numpy()
+            done += len(rows)
+            ground.say("encoder", "reading the texts", done / len(ids))
+    return out
+
+
 def _affordable(ground: Ground, encoder: Classifier, ids: list[list[int]]) -> bool:
     tokens = sum(len(one) for one in ids)
-    work = tokens * (_epochs(len(ids)) * (len(ground.evaluated) + 1) + 1.5) * 2.2e-4
+    work = tokens * (_epochs(len(ids)) * (len(ground.evaluated) + 1) + 1.5) * parameters_of(encoder.layers) * 2.1e-11
     ground.say("encoder", f"tuning the top {TOP} layers would take about {work:.0f} s")
     return tokens * encoder.shape.width * 2 <= _MOST_STATES and (ground.seconds is None or work <= ground.seconds)
 
@@ -177,14 +195,14 @@ class _Heads:
         return model.eval()
 
 
-def _tune(ground: Ground, heads: _Heads, encoder: Classifier, states: _States, fold: int | None) -> Classifier:
+def _tune(ground: Ground, lesson: Ground, heads: _Heads, encoder: Classifier, states: _States, fold: int | None) -> Classifier:
     model = heads.put_on(encoder, fold)
     top = [*model.head.parameters(), *(model.wide.parameters() if model.wide is not None else ())]
     model.requires_grad_(False)
     for parameter in [*model.layers[states.first:].parameters(), *top]:
         parameter.requires_grad_(True)
     rows = ground.rows_without(fold)
-    soft = torch.from_numpy(ground.targets(fold)[: len(rows)])
+    soft = torch.from_numpy(lesson.targets(fold)[: len(rows)])
     train(model, top, lambda some: soft_cross_entropy.loss(states.forward(model, rows[some]), soft[some]),
           states.lengths[rows], replace(_LOOP, epochs=_epochs(len(rows))), ground.seed, ground.stop,
           lambda share, loss: ground.say("encoder", f"tuning the top layers, loss {loss:.2f}", share))

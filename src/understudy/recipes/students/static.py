@@ -18,7 +18,7 @@ from ..student import Student
 from ..vocabulary import Pieces, pieces_of
 
 _LOOP = LoopConfig(epochs=6, rate=3e-2, head_rate=1e-2, batch=64, decay=1e-4)
-_LONGEST = 512
+_LONGEST, _WIDTH = 512, 128
 
 
 def build(ground: Ground, room: int | None) -> Student | None:
@@ -26,8 +26,11 @@ def build(ground: Ground, room: int | None) -> Student | None:
     pieces = pieces_of(ground)
     if pieces is None:
         return None
+    assert ground.encoder is not None, "pieces_of gave pieces, so there is an encoder"
     started = monotonic()
-    width = 128 if room is None else min(128, (room - len(pieces.tokenizer) - 4 * ground.classes) // (len(pieces.keep) + 4 * ground.classes + 4))
+    width = min(_WIDTH, ground.encoder.shape.width)
+    if room is not None:
+        width = min(width, (room - len(pieces.tokenizer) - 4 * ground.classes) // (len(pieces.keep) + 4 * ground.classes + 4))
     if width < 16:
         return None
     ground.say("static", "asking the teacher about each token")

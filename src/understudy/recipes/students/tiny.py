@@ -12,7 +12,7 @@ from torch import nn
 
 from ...models.bert import Classifier, parameters_of
 from ...models.teachers import batches, padded
-from ...models.tiny import TinyConfig, start_tiny
+from ...models.tiny import TinyConfig, fitted, start_tiny
 from ...shrink.export import ExportConfig, export, hub_files
 from ...teach.linear import LinearConfig, fit_linear
 from ...teach.loop import LoopConfig, train
@@ -32,7 +32,8 @@ def build(ground: Ground, room: int | None) -> Student | None:
     pieces = pieces_of(ground)
     if pieces is None:
         return None
-    started, config = monotonic(), TinyConfig()
+    assert ground.encoder is not None, "pieces_of gave pieces, so there is an encoder"
+    started, config = monotonic(), fitted(TinyConfig(), ground.encoder.shape)
     if room is not None and len(pieces.tokenizer) + config.most_parameters * 1.05 > room:
         return None
     held = np.zeros((len(ground.held), ground.classes), np.float32)
