@@ -208,6 +208,22 @@ def test_a_text_longer_than_the_context_is_scored(model):
         assert len(score.tokens) > 100 and all(token.logprob < 0 for token in score.tokens[1:])
 
 
+def test_a_long_score_gives_signs_of_life(engine, monkeypatch):
+    """Patience counts silence, and a book takes longer than that."""
+    from understudy.run.generate import jobs
+
+    class Native:
+        def post(self, path, body, opened=None):
+            return {"tokens": [{"id": one, "piece": "x"} for one in range(5)]} if path == "/tokenize" else {"completion_probabilities": [{"logprob": -1.0}]}
+
+    sent = []
+    monkeypatch.setattr(jobs, "_SIGN", 0.0)
+    jobs.Job(Native(), {"text": "x" * 5, "prompt": [1]}, {"context": 64, "vocabulary": 9}, sent.append).run("score")
+    assert [frame["event"] for frame in sent] == ["piece"] * 5 + ["done"]
+    monkeypatch.setattr(engine, "_frames", lambda operation, body: iter(sent))
+    assert [token.id for token in engine.score("x" * 5).tokens] == [0, 1, 2, 3, 4]
+
+
 def test_next_words_are_a_distribution(engine):
     words = engine.next_words(PROMPT, 282)
     assert len(words) == 282 and sum(probability for _, probability in words) == pytest.approx(1, abs=1e-3)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
+from .files import put
 from .sampling import chosen
 
 if TYPE_CHECKING:
@@ -55,15 +54,8 @@ def _memory(path: str) -> Memory:
 def _put(data: bytes, target: str) -> None:
     if target == "-":
         sys.stdout.buffer.write(data)
-        return
-    half = Path(f"{target}.{os.getpid()}.tmp")
-    try:
-        half.write_bytes(data)
-        os.replace(half, target)
-    except OSError as problem:
-        raise UsageError(f"{target} cannot be written: {problem.strerror}") from None
-    finally:
-        half.unlink(missing_ok=True)
+    else:
+        put(target, data)
 
 
 def _plain(report: Report) -> dict[str, Any]:

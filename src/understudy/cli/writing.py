@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from ..errors import UsageError
+from .files import put
 from .sampling import chosen
 from .tables import answer_table, answer_texts
 
@@ -103,7 +104,11 @@ def answer_file(answering: Answering, source: str, target: str, text_column: str
 
 
 def _show(said: list[Told], target: str, as_json: bool) -> None:
-    _put(json.dumps(said, ensure_ascii=False) if as_json else "\n".join(one["text"] for one in said), target)
+    text = json.dumps(said, ensure_ascii=False) if as_json else "\n".join(one["text"] for one in said)
+    if target == "-":
+        click.echo(text)
+    else:
+        put(target, f"{text}\n".encode())
     for one in said if not as_json else ():
         for flag in one.get("flags", ()):
             click.echo(f"note: {flag}", err=True)
@@ -122,16 +127,6 @@ def _streamed(model: Writer, text: str, sampling: Sampling | None) -> None:
     answer = "".join(said)
     for flag in flags_of(answer, text) if model.task == "summarize" else model.prompt.slots.flags(text, answer):
         click.echo(f"note: {flag}", err=True)
-
-
-def _put(text: str, target: str) -> None:
-    if target == "-":
-        click.echo(text)
-        return
-    try:
-        Path(target).write_text(text + "\n", encoding="utf-8")
-    except OSError as problem:
-        raise UsageError(f"{target} cannot be written: {problem.strerror}") from None
 
 
 def written(text: str, one: Written, task: str) -> Told:

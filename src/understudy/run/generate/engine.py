@@ -149,7 +149,7 @@ class Engine:
         return Score.of(
             [ScoredToken(int(token), bytes(piece).decode("utf-8", "replace") if isinstance(piece, list) else piece,
                          len(piece) if isinstance(piece, list) else len(piece.encode("utf-8")), logprob)
-             for token, piece, logprob in self._ask("score", body)["scored"]])  # fmt: skip
+             for frame in self._frames("score", body) for token, piece, logprob in frame["scored"]])  # fmt: skip
 
     def next_words(self, text: Prompt, k: int = 10) -> list[tuple[str, float]]:
         """The `k` likeliest next tokens after a text and their probabilities, likeliest first."""

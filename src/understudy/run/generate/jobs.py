@@ -14,6 +14,8 @@ from .stops import REPLACED, StopFilter
 
 Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
+_SIGN = 5.0
+"""Seconds of scoring after which what is known is sent: a long text is no sign of death."""
 # Enough to outweigh any logit; the reported log-probabilities are taken before it is added.
 _FORCE = 1e9
 
@@ -109,12 +111,15 @@ class Job:
         if start is None:
             whole = self._ids(text, special=False, bos=True)
             start = whole[: len(whole) - len(ids)] if whole[len(whole) - len(ids) :] == ids else []
-        window, scored = list(start), []
+        window, scored, told = list(start), [], time.monotonic()
         for at, (token, piece) in enumerate(zip(ids, pieces, strict=True)):
             if self.cancelled:
                 break
             logprob = self._forced(window, token) if window else None
             scored.append([token, piece["piece"], logprob])
+            if time.monotonic() - told > _SIGN:
+                self.send({"event": "piece", "scored": scored})
+                scored, told = [], time.monotonic()
             window.append(token)
             if len(window) >= self.context - 1:
                 half = max(1, (self.context - len(start)) // 2)

@@ -33,7 +33,7 @@ def render(messages: Sequence[Message], template: str, *, bos: str = "", eos: st
     what looks like a control token in what a user wrote: prefer `encode_chat`. Raises UsageError for messages, BundleError
     for a template that is broken, reaches out of the sandbox or does not end.
     """
-    checked = _checked(messages)
+    checked = checked_messages(messages)
     variables = {"messages": checked, "bos_token": bos, "eos_token": eos, "add_generation_prompt": add_generation_prompt}
     try:
         if template in CHAT_TEMPLATES:
@@ -55,7 +55,7 @@ def encode_chat(messages: Sequence[Message], template: str, tokenize: Tokenize, 
     model was trained; otherwise each content is tokenised by itself, without control tokens. Raises as `render`, and
     BundleError for a template that drops or repeats a content.
     """
-    checked = _checked(messages)
+    checked = checked_messages(messages)
     nonce = secrets.token_hex(8)
     marks = [{"role": one["role"], "content": f"\ue000{nonce}:{at}\ue001"} for at, one in enumerate(checked)]
     text = render(marks, template, bos=bos, eos=eos, add_generation_prompt=add_generation_prompt)
@@ -79,7 +79,7 @@ def fit_messages(messages: Sequence[Message], count: Callable[[list[dict[str, st
     The system prompt and the last user turn with what follows it always stay; an answer goes together with the turn it
     answers. Raises UsageError where even those do not fit.
     """
-    checked = _checked(messages)
+    checked = checked_messages(messages)
     head = 1 if checked[0]["role"] == "system" else 0
     last = max((at for at, one in enumerate(checked) if one["role"] == "user"), default=len(checked) - 1)
     starts = [at for at in range(head, last + 1) if at in (head, last) or checked[at]["role"] == "user"]
@@ -94,7 +94,8 @@ def fit_messages(messages: Sequence[Message], count: Callable[[list[dict[str, st
     return checked[:head] + checked[starts[low]:], checked[head : starts[low]]
 
 
-def _checked(messages: Sequence[Message]) -> list[dict[str, str]]:
+def checked_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The role and content of every message. Raises UsageError for what is no conversation: no list, unknown roles, contents that are no text."""
     if isinstance(messages, str | bytes) or not isinstance(messages, Sequence) or not messages:
         raise UsageError("messages is not a list of messages", hint='[{"role": "user", "content": "…"}]')
     if len(messages) > _MOST_MESSAGES:
