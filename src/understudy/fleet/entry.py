@@ -58,6 +58,9 @@ class Entry:
     path: Path
     aliases: tuple[str, ...] = ()
     pin: bool = False
+    task: str = "classify"
+    about: dict[str, Any] = field(default_factory=dict)
+    """What the bundle said when it was first met: sort, languages, labels, sizes."""
     state: str = "unloaded"
     current: Version | None = None
     previous: Version | None = None
@@ -87,7 +90,7 @@ class Entry:
 
     def status(self) -> dict[str, Any]:
         """JSON-plain: what an operator wants to see."""
-        told: dict[str, Any] = {"name": self.name, "aliases": list(self.aliases), "state": self.state, "pinned": self.pin, "problem": self.problem,
+        told: dict[str, Any] = {"name": self.name, "aliases": list(self.aliases), "task": self.task, "state": self.state, "pinned": self.pin, "problem": self.problem,
                                 "canary_share": self.share if self.canary else 0.0}
         for role, version in (("current", self.current), ("canary", self.canary), ("previous", self.previous)):
             told[role] = None if version is None else {

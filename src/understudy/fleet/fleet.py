@@ -2,7 +2,9 @@
 
     fleet = Fleet(FleetConfig(memory=1_000_000_000))
     fleet.add("support", Path("support"), aliases=("gpt-4o-mini",))
-    async with fleet.lease("support") as version: ...
+    entry = fleet.entry("support")
+    version = entry.chosen(text) or await fleet.ready(entry)
+    with fleet.using(entry, version): ...
 
 Everything here runs on the event loop's thread; what blocks goes to a thread. A bundle that cannot be loaded leaves what
 answers alone, and is not tried again for a few seconds.
@@ -15,12 +17,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError, BusyError, UnderstudyError, UnknownModelError, UsageError
 from . import memory
+from .about import about_of
 from .config import FleetConfig
 from .entry import Entry, Version
 from .loading import expected, load_bundle
@@ -48,22 +51,24 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self.evictions = self.loads = 0
 
-    def add(self, name: str, path: Path, *, aliases: tuple[str, ...] = (), pin: bool = False) -> Entry:
-        """Makes a model known. Raises UsageError for a name that is taken."""
+    def add(self, name: str, path: Path, *, aliases: tuple[str, ...] = (), pin: bool = False, languages: tuple[str, str] | None = None) -> Entry:
+        """Makes a model known. Raises UsageError for a name that is taken, BundleError for a manifest that cannot be read."""
         for one in (name, *aliases):
             if one in self._names:
                 raise UsageError(f"two models are called {one!r}", hint="give one of them another name in fleet.toml")
-        entry = Entry(name, path, aliases, pin)
+        about = about_of(path, languages)
+        entry = Entry(name, path, aliases, pin, about["task"], about)
         self.entries[name] = entry
         self._names.update(dict.fromkeys((name, *aliases), entry))
         return entry
 
-    def entry(self, name: str | None) -> Entry:
-        """The model of a name or alias; the only one where no name is given. Raises UnknownModelError."""
+    def entry(self, name: str | None, *kinds: str) -> Entry:
+        """The model of a name or alias; without a name the only one there is, or the only one for these tasks. Raises UnknownModelError."""
         if name is None or name == "":
-            if len(self.entries) == 1:
-                return next(iter(self.entries.values()))
-            raise UnknownModelError("the request names no model, and there are several" if self.entries else "no model is served", hint=self._served())
+            fitting = [entry for entry in self.entries.values() if not kinds or entry.task in kinds]
+            if len(fitting) == 1:
+                return fitting[0]
+            raise UnknownModelError("the request names no model, and there are several" if fitting else "no model here is for that", hint=self._served())
         found = self._names.get(name)
         if found is None:
             raise UnknownModelError(f"no model is called {name[:100]!r}", hint=self._served())
@@ -72,14 +77,6 @@ class Fleet:
     def _served(self) -> str:
         names = sorted(self.entries)
         return f"there are {', '.join(names[:20])}{' and more' if len(names) > 20 else ''}" if names else "start the server with a bundle"
-
-    @contextlib.asynccontextmanager
-    async def lease(self, name: str | None, text: str = "") -> AsyncIterator[tuple[Entry, Version]]:
-        """The version that answers this text, loaded and kept for as long as the block runs."""
-        entry = self.entry(name)
-        version = entry.chosen(text) or await self.ready(entry)
-        with self.using(entry, version):
-            yield entry, version
 
     @contextlib.contextmanager
     def using(self, entry: Entry, version: Version) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -59,53 +60,74 @@ class Writers:
 
     async def write(self, engine: Engine, prompt: Sequence[int], sampling: Sampling, deadline: float, *, stream: bool) -> AsyncIterator[Piece]:
         """The pieces of one continuation; leaving early cancels it. Raises BusyError, DeadlineError, and what `Engine.begin` says."""
-        heard = False
+        async with _until(deadline):
+            await self.enter()
+        began, heard, request = time.monotonic(), _Heard(), None
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await self.enter()
-                began = time.monotonic()
-                try:
-                    async for piece in _followed(engine, prompt, sampling, stream):
-                        heard = True
-                        yield piece
+            async with _until(deadline):
+                request = await _begun(engine, prompt, sampling, heard, stream)
+            while True:
+                # The limit is around the waiting alone: it would end whatever its task does while this generator is left at `yield`.
+                async with _until(deadline):
+                    piece = await heard.next()
+                self._silent = 0
+                yield piece
+                if piece.finish is not None:
                     self.seconds += 0.2 * (time.monotonic() - began - self.seconds)
-                    self._silent = 0
-                finally:
-                    self.leave()
-        except TimeoutError:
-            self._silent = 0 if heard or not stream else self._silent + 1
-            if self._silent >= _LOST:
+                    return
+        except DeadlineError:
+            self._silent += 0 if heard.any else 1
+            if self._silent >= _LOST and stream:
                 self._silent = 0
                 await asyncio.to_thread(engine.restart)
-            raise DeadlineError("the answer was not ready in time", hint="ask with a longer timeout, or for less") from None
+            raise
+        finally:
+            if request is not None:
+                request.close()
+            self.leave()
 
 
-async def _followed(engine: Engine, prompt: Sequence[int], sampling: Sampling, stream: bool) -> AsyncIterator[Piece]:
-    loop, heard = asyncio.get_running_loop(), asyncio.Queue[Piece | UnderstudyError]()
+class _Heard:
+    """Pieces on their way from the thread that reads them to the event loop."""
 
-    def deliver(piece: Piece | UnderstudyError) -> None:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Piece | UnderstudyError] = asyncio.Queue()
+        self.any = False
+
+    def deliver(self, piece: Piece | UnderstudyError) -> None:
+        """Takes one in; called in another thread."""
         try:
-            loop.call_soon_threadsafe(heard.put_nowait, piece)
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, piece)
         except RuntimeError:
             return  # the loop is closed: nobody listens any more
 
-    # In a thread: a worker that ended is started again here, and a pipe may be full.
-    starting = asyncio.ensure_future(asyncio.to_thread(engine.begin, list(prompt), sampling, deliver, stream=stream))
+    async def next(self) -> Piece:
+        """The next one. Raises it where it is an error."""
+        piece = await self._queue.get()
+        self.any = True
+        if isinstance(piece, UnderstudyError):
+            raise piece
+        return piece
+
+
+@contextlib.asynccontextmanager
+async def _until(deadline: float) -> AsyncIterator[None]:
     try:
-        request = await asyncio.shield(starting)
+        async with asyncio.timeout(deadline - time.monotonic()):
+            yield
+    except TimeoutError:
+        raise DeadlineError("the answer was not ready in time", hint="ask with a longer timeout, or for less") from None
+
+
+async def _begun(engine: Engine, prompt: Sequence[int], sampling: Sampling, heard: _Heard, stream: bool) -> Following:
+    """Sends the request, in a thread: a worker that ended is started again here, and a pipe may be full."""
+    starting = asyncio.ensure_future(asyncio.to_thread(engine.begin, list(prompt), sampling, heard.deliver, stream=stream))
+    try:
+        return await asyncio.shield(starting)
     except asyncio.CancelledError:
         starting.add_done_callback(_dropped)
         raise
-    try:
-        while True:
-            piece = await heard.get()
-            if isinstance(piece, UnderstudyError):
-                raise piece
-            yield piece
-            if piece.finish is not None:
-                return
-    finally:
-        request.close()
 
 
 def _dropped(starting: asyncio.Future[Following]) -> None:

@@ -100,6 +100,15 @@ class Understudy:
         """Calibrated probabilities of the rung that answered, shape (n, k), float32."""
         return self.answer([texts] if isinstance(texts, str) else texts).probs
 
+    def embed(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """(vectors (n, width) of length 1, tokens read) from the last encoder of the ladder. Raises UsageError where there is none."""
+        for rung in reversed(self.manifest.rungs):
+            model = self._model(rung) if rung.kind == "encoder" else None
+            found = getattr(model, "embed", lambda texts: None)(texts)
+            if found is not None:
+                return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), getattr(model, "count", len)(texts)
+        raise UsageError(f"{self.manifest.name} gives no embeddings: it has no encoder, or was made before they were exported", hint="train it again with --size base")
+
     @overload
     def predict(self, texts: str) -> Prediction: ...
     @overload

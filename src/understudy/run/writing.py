@@ -5,7 +5,7 @@ Example: `understudy.load("en-de").predict("Where is the station?").text`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self, overload
@@ -29,6 +29,7 @@ from .stretches import Parts, by_section, by_sentence
 MODEL = "model.gguf"
 SLOTS = 4
 _NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
+Complete = Callable[[list[int], Sampling], Completion]
 _ALONE = 30_000_000
 """Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
 
@@ -94,24 +95,27 @@ class Writer:
         self.close()
 
     @overload
-    def predict(self, texts: str, sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None) -> Written: ...
+    def predict(self, texts: str, sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None,
+                complete: Complete | None = None) -> Written: ...
     @overload
-    def predict(self, texts: list[str], sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None) -> list[Written]: ...
+    def predict(self, texts: list[str], sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None,
+                complete: Complete | None = None) -> list[Written]: ...
     def predict(self, texts: str | list[str], sampling: Sampling | None = None, *, words: int | None = None,
-                sentences: int | None = None) -> Written | list[Written]:
+                sentences: int | None = None, complete: Complete | None = None) -> Written | list[Written]:
         """What the model writes for one text or for many, several at a time; of a long text each part is answered within the sampling.
 
-        `words` or `sentences` bounds a summary: it is cut where a sentence ends. Raises UsageError for a budget that makes no sense.
+        `words` or `sentences` bounds a summary: it is cut where a sentence ends. `complete(ids, sampling)` is asked instead of the engine
+        where somebody else says whose turn it is. Raises UsageError for a budget that makes no sense.
         """
         if isinstance(texts, str):
-            return self.predict([texts], sampling, words=words, sentences=sentences)[0]
+            return self.predict([texts], sampling, words=words, sentences=sentences, complete=complete)[0]
         budget = self._budget(words, sentences)
         chosen = self._sampling(sampling)
         jobs = [self._parts(text, chosen) for text in texts]
         flat = [part for parts in jobs for part, _ in parts]
-        engine = self.engine
+        asked = complete or self.engine.complete
         with ThreadPoolExecutor(self._settings["slots"]) as pool:
-            said = list(pool.map(lambda part: self._complete(engine, part, chosen), flat))
+            said = list(pool.map(lambda part: self._complete(asked, part, chosen), flat))
         out, at = [], 0
         for text, parts in zip(texts, jobs, strict=True):
             some, at = _until_stop(said[at:at + len(parts)]), at + len(parts)
@@ -123,10 +127,9 @@ class Writer:
     def stream(self, text: str, sampling: Sampling | None = None) -> Iterator[str]:
         """The answer to one text, as it is written."""
         chosen = self._sampling(sampling)
-        for part, gap in self._parts(text, chosen):
+        for ids, filler, gap in self.prompts(text, chosen):
             finish = None
-            filler = Filler(mask(part, self.prompt.slots.filled)[1])
-            for piece in self.engine.generate(self.ids(part), chosen) if self._asked(part) else ():
+            for piece in self.engine.generate(ids, chosen) if ids is not None else ():
                 finish = piece.finish
                 yield filler.feed(piece.text)
             yield filler.flush()
@@ -134,10 +137,15 @@ class Writer:
                 return
             yield gap
 
-    def _complete(self, engine: Engine, part: str, sampling: Sampling) -> Completion:
+    def prompts(self, text: str, sampling: Sampling) -> Iterator[tuple[list[int] | None, Filler, str]]:
+        """Part by part of a text: its prompt (None where there is nothing to ask), what puts its values into the answer, and what stands behind it."""
+        for part, gap in self._parts(text, sampling):
+            yield self.ids(part) if self._asked(part) else None, Filler(mask(part, self.prompt.slots.filled)[1]), gap
+
+    def _complete(self, complete: Complete, part: str, sampling: Sampling) -> Completion:
         if not self._asked(part):
             return _NOTHING
-        return covered(part, self.prompt.slots, lambda how: engine.complete(self.ids(part), how), sampling)
+        return covered(part, self.prompt.slots, lambda how: complete(self.ids(part), how), sampling)
 
     def reply(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None) -> Written:
         """The assistant's next turn. Of a conversation that is too long the oldest turns are left out (`fit` says which)."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ..errors import BusyError
+from ..errors import UsageError
 from ..fleet.entry import Entry, Version
 from ..fleet.pool import Job, Lane
 from ..run.answer import Understudy
 from ..run.summarising import Summariser
 from ..tasks.summarise import Summary
 from .call import Call
-from .problems import Problem, bad
+from .problems import Problem, bad, later
 
 _SHORT = 400
 """Characters of a text that a quick model answers without leaving the event loop."""
@@ -45,26 +46,30 @@ def listed(inputs: str | Sequence[str], call: Call, param: str = "inputs") -> li
     return texts
 
 
-def wanted(version: Version, *sorts: str) -> None:
-    """Raises 424 where a model is of another sort than the route asks for."""
-    sort = version.loaded.sort
-    if sort not in sorts:
-        verbs = {"classify": "sorts texts", "summarize": "chooses sentences", "write": "writes"}
-        raise Problem(424, "wrong_kind_of_model", f"this model {verbs[sort]}, which is not what this route is for", param="model")
+def wanted(entry: Entry, *kinds: str) -> None:
+    """Raises 424 where a model is for another task than the route."""
+    if kinds and entry.task not in kinds:
+        raise Problem(424, "wrong_kind_of_model", f"{entry.name} was made for the task {entry.task}, and this route is for {' and '.join(kinds)}", param="model",
+                      headers=((b"x-should-retry", b"false"),))
 
 
 async def sort_texts(call: Call, model: str | None, texts: list[str]) -> tuple[Entry, Version, list[Sorted]]:
     """Labels for texts. Raises what the fleet raises, and 424 where the model does not sort."""
     fleet = call.service.fleet
-    entry = fleet.entry(model)
-    version = entry.chosen(texts[0]) or await within(call, fleet.ready(entry))
-    wanted(version, "classify")
+    entry = fleet.entry(model, "classify")
+    wanted(entry, "classify")
+    version = entry.chosen(texts[0]) or await ready(call, entry)
     with fleet.using(entry, version):
         note(call, entry, version)
-        opened = cast(Understudy, version.loaded.model)
-        if version.loaded.quick and len(texts) == 1 and len(texts[0]) <= _SHORT:
-            return entry, version, _sorted(opened, texts)
-        return entry, version, await in_line(call, version, texts, lambda some: _sorted(opened, some), "sort")
+        return entry, version, await sort_with(call, version, texts)
+
+
+async def sort_with(call: Call, version: Version, texts: list[str]) -> list[Sorted]:
+    """Labels from a version that is in use."""
+    opened = cast(Understudy, version.loaded.model)
+    if version.loaded.quick and len(texts) == 1 and len(texts[0]) <= _SHORT:
+        return _sorted(opened, texts)
+    return await in_line(call, version, texts, lambda some: _sorted(opened, some), "sort")
 
 
 def _sorted(model: Understudy, texts: list[str]) -> list[Sorted]:
@@ -75,13 +80,37 @@ def _sorted(model: Understudy, texts: list[str]) -> list[Sorted]:
             for p, b, r, sure in zip(said.probs, best, said.rung, said.answered, strict=True)]
 
 
-async def choose_sentences(call: Call, model: str | None, texts: list[str], length: dict[str, Any]) -> tuple[Entry, Version, list[Summary]]:
-    """Extractive summaries. Raises what the fleet raises, and 424 where the model does not choose sentences."""
-    async with call.service.fleet.lease(model, texts[0]) as (entry, version):
-        wanted(version, "summarize")
+async def choose_with(call: Call, version: Version, texts: list[str], length: dict[str, Any]) -> list[Summary]:
+    """Extractive summaries from a version that is in use."""
+    opened = cast(Summariser, version.loaded.model)
+    return await in_line(call, version, texts, lambda some: opened.predict(some, **length), tuple(length.items()))
+
+
+@contextlib.asynccontextmanager
+async def leased(call: Call, model: str | None, text: str, *kinds: str) -> AsyncIterator[tuple[Entry, Version]]:
+    """A version in use for as long as the block runs, loaded where it is not. Raises what the fleet raises."""
+    fleet = call.service.fleet
+    entry = fleet.entry(model, *kinds)
+    wanted(entry, *kinds)
+    version = entry.chosen(text) or await ready(call, entry)
+    with fleet.using(entry, version):
         note(call, entry, version)
-        opened = cast(Summariser, version.loaded.model)
-        return entry, version, await in_line(call, version, texts, lambda some: opened.predict(some, **length), tuple(length.items()))
+        yield entry, version
+
+
+async def embed_texts(call: Call, model: str | None, texts: list[str]) -> tuple[Entry, np.ndarray, int]:
+    """Vectors (n, width) of texts and the tokens that were read. Raises 424 where the model has none to give."""
+    async with leased(call, model, texts[0], "classify") as (entry, version):
+        opened = cast(Understudy, version.loaded.model)
+
+        def one_by_one(some: list[str]) -> list[tuple[np.ndarray, int]]:
+            return [(vectors[0], tokens) for vectors, tokens in (opened.embed([text]) for text in some)]
+
+        try:
+            said = await in_line(call, version, texts, one_by_one, "embed")
+        except UsageError as problem:
+            raise Problem(424, "wrong_kind_of_model", str(problem), param="model", headers=((b"x-should-retry", b"false"),)) from None
+        return entry, np.stack([vector for vector, _ in said]), sum(tokens for _, tokens in said)
 
 
 async def in_line(call: Call, version: Version, texts: list[str], answer: Callable[[list[str]], Any], key: Hashable) -> list[Any]:
@@ -91,14 +120,14 @@ async def in_line(call: Call, version: Version, texts: list[str], answer: Callab
     return await future
 
 
-async def within(call: Call, waiting: Any) -> Any:
-    """Waits until the request's deadline. Raises 503 with Retry-After: what is waited for (a model that loads) goes on without us."""
-    task = asyncio.ensure_future(waiting)
+async def ready(call: Call, entry: Entry) -> Version:
+    """The model, loaded. Raises 503 with Retry-After at the request's deadline: the loading goes on without it."""
+    task = asyncio.ensure_future(call.service.fleet.ready(entry))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever waits may be gone by then
     try:
         return await asyncio.wait_for(asyncio.shield(task), call.deadline - time.monotonic())
     except TimeoutError:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        raise BusyError("the model is still being loaded", retry_after=2.0) from None
+        raise later(503, "model_loading", "the model is still being loaded", 2.0) from None
 
 
 def note(call: Call, entry: Entry, version: Version) -> None:

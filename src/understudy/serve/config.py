@@ -53,6 +53,8 @@ class Served:
     path: Path
     aliases: tuple[str, ...] = field(default=())
     pin: bool = False
+    languages: tuple[str, str] | None = None
+    """Of a translator: from which language into which, where its bundle does not say."""
 
 
 def flag(name: str) -> str:
@@ -111,10 +113,11 @@ def from_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Served
 
 
 def _served(where: Path, name: str, told: Any) -> Served:
-    kinds = {"path": str, "aliases": list, "pin": bool}
+    kinds = {"path": str, "aliases": list, "pin": bool, "source": str, "target": str}
     if not isinstance(told, dict) or "path" not in told:
         raise UsageError(f"{where}: [models.{name}] names no path", hint='path = "folder-of-the-bundle"')
     for key, value in told.items():
         if not isinstance(value, kinds.get(key, type(None))):
-            raise UsageError(f"{where}: [models.{name}] cannot have {key} = {value!r}", hint="path is a text, aliases a list of texts, pin true or false")
-    return Served(name, where.parent / told["path"], tuple(map(str, told.get("aliases", ()))), told.get("pin", False))
+            raise UsageError(f"{where}: [models.{name}] cannot have {key} = {value!r}", hint="path, source and target are texts, aliases a list of texts, pin true or false")
+    return Served(name, where.parent / told["path"], tuple(map(str, told.get("aliases", ()))), told.get("pin", False),
+                  (told["source"], told["target"]) if "source" in told and "target" in told else None)

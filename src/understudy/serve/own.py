@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ..fleet.entry import Version
+from ..fleet.generation import written
+from ..run.generate.sampling import Sampling
+from ..run.writing import Writer, Written
 from . import answers
 from .call import Call, Route
+from .problems import bad
 
 Texts = str | list[str]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -62,4 +67,107 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     return ClassifyResponse(call.id, entry.name, version.loaded.id, out, call.milliseconds)
 
 
-ROUTES = [Route("POST", "/v1/classify", classify, "Labels for one text or several.", ClassifyResponse, ClassifyRequest, errors=(404, 424))]
+class TranslateRequest(Struct, forbid_unknown_fields=True):
+    """`inputs`: one text or several, of any length; long ones go sentence by sentence."""
+
+    inputs: Texts
+    model: str | None = None
+
+
+class Translated(Struct):
+    """`finish` is end, stop or length (cut by a limit); `confidence` is null: a translator does not know its own."""
+
+    text: str
+    finish: str
+    tokens: int
+    parts: int
+    rung: str
+    abstained: bool = False
+    confidence: float | None = None
+
+
+class TranslateResponse(Struct):
+    """One translation per text, in order."""
+
+    id: str
+    model: str
+    version: str
+    answers: list[Translated]
+    milliseconds: float
+
+
+class SummarizeRequest(Struct, forbid_unknown_fields=True):
+    """`inputs`: one document or several. At most one of `words`, `sentences`, `share` (of the document's words, 0 to 1) bounds the summary."""
+
+    inputs: Texts
+    model: str | None = None
+    words: Positive | None = None
+    sentences: Positive | None = None
+    share: Annotated[float, Meta(gt=0, le=1)] | None = None
+
+
+class Summarized(Struct):
+    """`extractive` says that every sentence stands in the document; `flags` are what a reader should know."""
+
+    text: str
+    extractive: bool
+    flags: list[str]
+    words: int
+    rung: str
+    abstained: bool = False
+    confidence: float | None = None
+
+
+class SummarizeResponse(Struct):
+    """One summary per document, in order."""
+
+    id: str
+    model: str
+    version: str
+    answers: list[Summarized]
+    milliseconds: float
+
+
+async def translate(call: Call, body: TranslateRequest) -> TranslateResponse:
+    """Translations of one text or several."""
+    texts = answers.listed(body.inputs, call)
+    async with answers.leased(call, body.model, texts[0], "translate") as (entry, version):
+        said = await write_all(call, version, texts)
+        rung = entry.about["rungs"][-1]["name"]
+        out = [Translated(one.text, one.finish, one.tokens, one.parts, rung) for one in said]
+        return TranslateResponse(call.id, entry.name, version.loaded.id, out, call.milliseconds)
+
+
+async def summarize(call: Call, body: SummarizeRequest) -> SummarizeResponse:
+    """Summaries of one document or several."""
+    texts = answers.listed(body.inputs, call)
+    length = {name: value for name in ("words", "sentences", "share") if (value := getattr(body, name)) is not None}
+    if len(length) > 1:
+        raise bad(f"{' and '.join(length)} are given; one of them bounds a summary", param=next(iter(length)))
+    async with answers.leased(call, body.model, texts[0], "summarize") as (entry, version):
+        rung = entry.about["rungs"][-1]["name"]
+        if version.loaded.sort == "summarize":
+            chosen = await answers.choose_with(call, version, texts, length)
+            out = [Summarized(one.text, True, list(one.flags), one.words, rung) for one in chosen]
+        else:
+            if "share" in length:
+                raise bad("share is for models that choose sentences; this one writes", param="share")
+            said = await write_all(call, version, texts, **length)
+            out = [Summarized(one.text, False, list(one.flags), len(one.text.split()), rung) for one in said]
+        return SummarizeResponse(call.id, entry.name, version.loaded.id, out, call.milliseconds)
+
+
+async def write_all(call: Call, version: Version, texts: list[str], **length: int) -> list[Written]:
+    """What a model that writes says to texts, one after the other: each takes all the slots it can."""
+    writer = cast(Writer, version.loaded.model)
+    sampling = Sampling(max_tokens=writer.prompt.max_tokens)
+    said = [await written(version, text, sampling, call.deadline, **length) for text in texts]
+    call.notes |= {"prompt_tokens": sum(one.prompt_tokens for one in said), "tokens": sum(one.tokens for one in said)}
+    return said
+
+
+ROUTES = [
+    Route("POST", "/v1/classify", classify, "Labels for one text or several.", ClassifyResponse, ClassifyRequest, errors=(404, 424)),
+    Route("POST", "/v1/translate", translate, "Translations of one text or several.", TranslateResponse, TranslateRequest, errors=(404, 424)),
+    Route("POST", "/v1/summarize", summarize, "Summaries of one document or several.", SummarizeResponse, SummarizeRequest, errors=(404, 424)),
+]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import own, status
+from . import admin, libre, openapi, own, status, tei
 from .call import Route
-from .openai import models
+from .openai import chat, completions, embeddings, models
 from .problems import Problem
 
-ROUTES: tuple[Route, ...] = (*status.ROUTES, *own.ROUTES, *models.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *status.ROUTES, *own.ROUTES, *models.ROUTES, *chat.ROUTES, *completions.ROUTES, *embeddings.ROUTES, *tei.ROUTES, *libre.ROUTES, *admin.ROUTES,
+    *openapi.ROUTES)
 
 
 class Router:

@@ -101,7 +101,7 @@ async def _served(config: ServeConfig, models: list[Served], guard: Guard, keys:
         logger.setLevel(logging.INFO if name == "understudy" else logging.ERROR)
     fleet = Fleet(config, Path(config.models).resolve() if config.models else None)
     for one in models:
-        fleet.add(one.name, one.path, aliases=one.aliases, pin=one.pin)
+        fleet.add(one.name, one.path, aliases=one.aliases, pin=one.pin, languages=one.languages)
     service = Service(fleet, config, metrics)
     app = App(service, guard, lines if config.log_requests else None)
     settings = uvicorn.Config(app, http=limited(config, metrics), ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,

@@ -1,6 +1,7 @@
 """A Classifier as an ONNX graph, written node by node, so that the same weights are always the same bytes.
 
-Inputs input_ids and attention_mask (batch, tokens) int64, output logits (batch, classes) float32. A linear layer is either
+Inputs input_ids and attention_mask (batch, tokens) int64, outputs logits (batch, classes) and sentence_embedding (batch, width)
+float32: the mean of the last layer's token vectors, scaled to length 1 where the model was trained so. A linear layer is either
 float or int8: weights per output column, activations quantised as they come (DynamicQuantizeMatMul). Token embeddings are
 int8 with a scale per row. The fused operators are ONNX Runtime's own (domain com.microsoft), in its Python, Node and web builds.
 """
@@ -14,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..models.bert import Classifier
+from ..run.kinds.encoder import EMBEDDING
 
 OPSET = 20
 _STEPS = 63
@@ -113,8 +115,9 @@ def _head(graph: _Graph, model: Classifier, states: list[str]) -> None:
     parts = []
     for place, h in enumerate(states):
         total = graph.node("ReduceSum", [graph.node("Mul", [h, weight], f"weighted.{place}"), middle], f"total.{place}", keepdims=0)
-        part = graph.node("Div", [total, count], f"pooled.{place}")
-        parts.append(graph.node("LpNormalization", [part], f"unit.{place}", axis=-1, p=2) if model.shape.normalise else part)
+        unit = f"unit.{place}" if h is not states[-1] else EMBEDDING
+        part = graph.node("Div", [total, count], f"pooled.{place}" if model.shape.normalise else unit)
+        parts.append(graph.node("LpNormalization", [part], unit, axis=-1, p=2) if model.shape.normalise else part)
     pooled = graph.node("Concat", parts, "features", axis=1) if len(parts) > 1 else parts[0]
     _gemm(graph, pooled, "head", model.head, "logits" if model.wide is None else "head")
     if model.wide is not None:
@@ -130,7 +133,8 @@ def _gemm(graph: _Graph, x: str, name: str, module, out: str) -> str:
 def _finish(graph: _Graph, model: Classifier) -> bytes:
     ids = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")]
     out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", model.head.out_features])
-    body = helper.make_graph(graph.nodes, "classifier", ids, [out], graph.constants)
+    pooled = helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["batch", model.shape.width])
+    body = helper.make_graph(graph.nodes, "classifier", ids, [out, pooled], graph.constants)
     made = helper.make_model(body, producer_name="understudy", ir_version=10,
                              opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)])
     return made.SerializeToString(deterministic=True)

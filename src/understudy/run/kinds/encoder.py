@@ -15,19 +15,22 @@ from ...bundle import Bundle, Rung
 from ...errors import BundleError
 from ..tokens import TextTokenizer, open_tokenizer
 
+EMBEDDING = "sentence_embedding"
+"""The output with a text's vector; bundles of before it was added have none."""
+
 
 class EncoderModel:
-    """Answers from an ONNX session with inputs input_ids, attention_mask and the output logits."""
+    """Answers from an ONNX session with inputs input_ids, attention_mask and the outputs logits and, where it has one, sentence_embedding."""
 
     def __init__(self, tokenizer: TextTokenizer, session, longest: int, classes: int, threads: int) -> None:
         self._tokenizer, self._session = tokenizer, session
         self._longest, self._classes, self._threads = longest, classes, threads
 
-    def _one(self, ids: list[int]) -> np.ndarray:
+    def _one(self, ids: list[int], output: str = "logits") -> np.ndarray:
         if len(ids) > self._longest:
             ids = [*ids[: self._longest - 1], ids[-1]]
         array = np.array([ids], np.int64)
-        return self._session.run(["logits"], {"input_ids": array, "attention_mask": np.ones_like(array)})[0][0]
+        return self._session.run([output], {"input_ids": array, "attention_mask": np.ones_like(array)})[0][0]
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Raw logits, shape (len(texts), k), float32; a text's logits do not depend on its neighbours."""
@@ -43,6 +46,16 @@ class EncoderModel:
                 for index, row in enumerate(pool.map(self._one, batch)):
                     out[index] = row
         return out
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray | None:
+        """Vectors of texts, (len(texts), width) float32; None where the model has no such output."""
+        if EMBEDDING not in {one.name for one in self._session.get_outputs()}:
+            return None
+        return np.stack([self._one(ids, EMBEDDING) for ids in self._tokenizer.batch(texts, specials=True)])
+
+    def count(self, texts: Sequence[str]) -> int:
+        """Tokens that are read of texts."""
+        return sum(min(len(ids), self._longest) for ids in self._tokenizer.batch(texts, specials=True))
 
 
 def open_rung(bundle: Bundle, rung: Rung, threads: int) -> EncoderModel:
