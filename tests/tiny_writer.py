@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tiny_gguf import CONTROL, vocabulary, write_tiny_gguf
 from understudy.bundle import Manifest, Rung, write_bundle
-from understudy.run.writing import Prompt
+from understudy.run.prompts import Prompt
 
 _FORMS = {"chat": "chat", "translate": "pair", "lm": "text", "summarize": "pair"}
 

@@ -52,7 +52,7 @@ class Answering:
         from ..run.writing import Writer
 
         if isinstance(self.model, Writer):
-            said = self.model.predict(texts, self.sampling, **self.length)
+            said = self.model.predict(texts, self.sampling, words=self.length["words"], sentences=self.length["sentences"])
             return [written(text, one, self.model.task) for text, one in zip(texts, said, strict=True)]
         return [_chosen(self.model, text, self.length) for text in texts]
 

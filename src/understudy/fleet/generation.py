@@ -63,8 +63,8 @@ async def streamed(version: Version, text: str, sampling: Sampling, deadline: fl
             async with aclosing(continued(version, prompt, sampling, deadline)) as pieces:  # type: ignore[type-var]
                 async for piece in pieces:
                     finish = piece.finish
-                    text = filler.feed(piece.text) + (filler.flush() if finish is not None else "")
-                    yield replace(piece, text=text)
+                    filled = filler.feed(piece.text) + (filler.flush() if finish is not None else "")
+                    yield replace(piece, text=filled)
         if finish == "stop":
             return
         if gap:

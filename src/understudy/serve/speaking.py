@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..fleet import generation
 from ..fleet.entry import Entry, Version
-from ..run.generate.results import Choice, Piece
+from ..run.generate.results import Choice, Piece, Timings
 from ..run.generate.sampling import Sampling
 from ..run.writing import Writer
 from . import answers
@@ -82,7 +82,11 @@ async def speak(call: Call, entry: Entry, version: Version, asked: Asked, *, str
 async def _written(call: Call, version: Version, asked: Asked, stream: bool) -> AsyncIterator[Piece]:
     writer = cast(Writer, version.loaded.model)
     sampling = Sampling(**{"max_tokens": writer.prompt.max_tokens, **asked.sampling, "logprobs": asked.logprobs or 0})
-    if (asked.messages is None and writer.prompt.form == "pair") or (asked.messages is not None and writer.prompt.form != "chat"):
+    if writer.task not in (("lm", "chat") if asked.messages is None else ("chat",)):
+        if not stream and asked.logprobs is None:
+            said = await generation.written(version, asked.text, sampling, call.deadline)
+            yield Piece(said.text, said.ids, said.finish, Timings(said.prompt_tokens, said.tokens, 0, said.seconds_first, said.tokens_per_second))
+            return
         pieces = generation.streamed(version, asked.text, sampling, call.deadline)
     else:
         prompt, dropped = await asyncio.to_thread(_prompt, writer, asked, sampling)
