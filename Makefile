@@ -1,6 +1,6 @@
 # make demo   sets everything up, trains on the sample data, prints the receipt, answers a few sentences
 # make test   sets everything up and passes the tests
-# make bench  ours and the peers on real data: make bench DATA=../shared/data
+# make bench  ours and the peers on real data, hours: make bench DATA=../shared/data; in parts: bench-sort, bench-write
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
@@ -37,11 +37,26 @@ test: .venv/ready-dev
 docs: .venv/ready-dev
 	$(BIN)/python scripts/docs.py
 
-bench: .venv/ready-bench
+bench: bench-sort bench-write
+
+bench-sort: .venv/ready-bench
 	$(BIN)/python bench/run.py --data banking77=$(DATA)/intents-banking77 --data clinc150=$(DATA)/intents-clinc150 \
 	  --data goemotions=$(DATA)/sentiment-goemotions --data pros-cons=$(DATA)/sentiment-pros-cons --cache .cache/bench $(BENCH)
+
+RECORD = records/$(shell date +%F)
+TRAIN = $(BIN)/understudy train
+bench-write: .venv/ready-bench
+	$(BIN)/python bench/trim.py --keep-for $(DATA)/intents-banking77/train.csv --held-out $(DATA)/intents-banking77/test.csv --column text \
+	  --train-on $(wildcard $(DATA)/text-standardebooks/jane-*.txt.gz) --threads 2 --work .cache/trim --out $(RECORD)-trim
+	$(BIN)/python bench/decode.py --trimmed .cache/trim/small --whole .cache/trim/whole --work .cache/decode --rounds 9 --out $(RECORD)-decode
+	$(TRAIN) $(DATA)/generation-e2e/dev.csv.gz --test $(DATA)/generation-e2e/test.csv.gz --task generate --source mr --target ref \
+	  --size tiny --epochs 15 --out .cache/e2e
+	$(TRAIN) $(DATA)/translation-tatoeba/en-de.train.tsv.gz --test $(DATA)/translation-tatoeba/en-de.test.tsv.gz --task translate \
+	  --source source --target target --context 256 --epochs 30 --time-budget 110m --on-bad-row skip --out .cache/en-de
+	$(BIN)/python bench/localise.py --data $(DATA)/localisation-ui --pair en-de --more $(DATA)/translation-tatoeba/en-de.train.tsv.gz \
+	  --size small --epochs 3 --time-budget 2400 --test --out $(RECORD)-localise
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .cache demo
 
-.PHONY: help demo test docs bench clean
+.PHONY: help demo test docs bench bench-sort bench-write clean

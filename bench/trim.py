@@ -67,12 +67,13 @@ def made_tokenizer(files: list[str], pieces: int) -> str:
     told = json.loads(trained.to_str())["model"]
     ours = sorted(told["vocab"], key=told["vocab"].get)
     every = dict.fromkeys(["<pad>", "<eos>", "<bos>", "<unk>", *[f"<0x{value:02X}>" for value in range(256)], *ours])
-    merges, rng = [tuple(pair) for pair in told["merges"]], random.Random(0)
+    rng = random.Random(0)
     while len(every) < PIECES:
         left, right = rng.choice(ours), rng.choice(ours).removeprefix("▁")
         if right in told["vocab"] and left + right not in every:
             every[left + right] = None
-            merges.append((left, right))
+    # Gemma's own file lists every way to split a piece into two others, in the order of the pieces.
+    merges = [(piece[:at], piece[at:]) for piece in list(every)[260:] for at in range(1, len(piece)) if piece[:at] in every and piece[at:] in every]
     reader.model = models.BPE(vocab={piece: place for place, piece in enumerate(every)}, merges=merges, byte_fallback=True,
                               unk_token="<unk>", fuse_unk=True)
     reader.add_special_tokens(["<pad>", "<eos>", "<bos>", "<unk>"])
