@@ -53,6 +53,11 @@ class Served:
         time.sleep(0.25)
         return [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
 
+    def children(self) -> list[int]:
+        """Process ids of its worker processes."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
     def end(self, sign: int = signal.SIGTERM) -> int:
         """Ends it; the exit code."""
         if self.process.poll() is None:
