@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ import pytest
 from understudy.bundle import open_bundle, verify, write_bundle
 from understudy.errors import BundleError, DataError, GateError, TeacherError, UsageError
 from understudy.models.checkpoint import find_checkpoint
-from understudy.recipes.classify import train
+from understudy.proof.bench import Speed
+from understudy.recipes.classify import _costs, _tell_slower, train
 from understudy.recipes.config import TrainConfig
 from understudy.recipes.events import Event
 from understudy.recipes.inspecting import show
@@ -128,6 +131,16 @@ def test_budgets_choose_the_rungs(work, config, tmp_path):
     assert {rung.name for rung in small.manifest.rungs} <= {"ngram", "static"}
     with pytest.raises(GateError, match="no student fits 900 bytes"):
         train(work / "train.csv", out=tmp_path / "none", config=replace(config, max_size=900))
+    # The cascade's own work counts, not only that of the model.
+    quick = Speed(0.01, 0.02, 0.03, 0.01, 1e5, None, 1, 100)
+    staged = load(small.path)
+    with pytest.raises(GateError, match="no student fits 0.02 ms"):
+        _costs([SimpleNamespace(name="ngram", cost=0.04)], SimpleNamespace(predict=lambda text: sleep(0.001)), {"ngram": quick}, ["a"], 0.02)
+    assert _costs([SimpleNamespace(name="ngram", cost=0.04)], staged, {"ngram": quick}, ["a"], None) == [0.04]
+    told: list[Event] = []
+    _tell_slower(0.3, 0.2, told.append)
+    _tell_slower(0.1, 0.2, told.append)
+    assert len(told) == 1 and "0.3 ms a request, over the 0.2 ms asked for" in told[0].text
     with pytest.raises(GateError, match="no student fits 1e-06 ms"):
         train(work / "train.csv", out=tmp_path / "none", config=replace(config, size="tiny", max_latency=1e-6))
 
