@@ -134,7 +134,7 @@ def test_budgets_choose_the_rungs(work, config, tmp_path):
     # The cascade's own work counts, not only that of the model.
     quick = Speed(0.01, 0.02, 0.03, 0.01, 1e5, None, 1, 100)
     staged = load(small.path)
-    with pytest.raises(GateError, match="no student fits 0.02 ms"):
+    with pytest.raises(GateError, match=r"no student fits 0\.02 ms"):
         _costs([SimpleNamespace(name="ngram", cost=0.04)], SimpleNamespace(predict=lambda text: sleep(0.001)), {"ngram": quick}, ["a"], 0.02)
     assert _costs([SimpleNamespace(name="ngram", cost=0.04)], staged, {"ngram": quick}, ["a"], None) == [0.04]
     told: list[Event] = []
