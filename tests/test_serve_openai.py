@@ -44,8 +44,7 @@ def test_the_stream_is_the_answer(client, sampling):
     assert whole.choices[0].message.content == again.choices[0].message.content
     events = list(client.chat.completions.create(model="talk", messages=HELLO, max_tokens=12, stream=True, stream_options={"include_usage": True}, **sampling))
     streamed, text = "".join(event.choices[0].delta.content or "" for event in events if event.choices), whole.choices[0].message.content
-    # A random model breaks off inside bytes that are no beginning of a character; the stream ends before them.
-    assert streamed == text or text.startswith(streamed + "\ufffd")
+    assert streamed == text
     assert events[0].choices[0].delta.role == "assistant"
     assert events[-2].choices[0].finish_reason == whole.choices[0].finish_reason in ("stop", "length")
     assert events[-1].usage == whole.usage and whole.usage.prompt_tokens > 5 and whole.usage.completion_tokens > 0
@@ -84,7 +83,7 @@ def test_completions(client):
     both = client.completions.create(model="story", prompt=["the thing", "and more"], max_tokens=8)
     assert [one.text for one in both.choices] == alone and [one.index for one in both.choices] == [0, 1]
     streamed = "".join(event.choices[0].text for event in client.completions.create(model="story", prompt="the thing", max_tokens=8, stream=True))
-    assert streamed == alone[0] or alone[0].startswith(streamed + "\ufffd")
+    assert streamed == alone[0]
 
 
 def test_embeddings(client, served):

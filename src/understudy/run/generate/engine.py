@@ -118,7 +118,7 @@ class Engine:
 
     def begin(self, prompt: Prompt, sampling: Sampling, deliver: Deliver, *, stream: bool = True) -> Following:
         """`generate` for event loops: returns at once, and `deliver` gets each piece or the error. To be closed, which cancels."""
-        body, worker = self._body(prompt, sampling, stream=stream), self._ready()
+        body, worker = {**self._body(prompt, sampling, stream=stream), "gather": not stream}, self._ready()
 
         def explain(frame: dict[str, Any]) -> UnderstudyError:
             return self._death(worker) if frame["event"] == "gone" else _refusal(frame)

@@ -75,7 +75,7 @@ class Job:
         """Continues a prompt; streamed as 'piece' frames or in one answer."""
         began = time.perf_counter()
         body = {**self.body["fields"], "prompt": self._prompt(), "cache_prompt": True}
-        if not self.body["stream"]:
+        if not self.body["stream"] and not self.body.get("gather"):
             answer = self.native.post("/completion", body, self._opened)
             first = time.perf_counter() - began - answer["timings"]["predicted_ms"] / 1000
             return {"text": answer["content"].rstrip(REPLACED), "ids": answer.get("tokens", []), "chosen": answer.get("completion_probabilities"),
@@ -83,8 +83,11 @@ class Job:
         return self._streamed(body, began)
 
     def _streamed(self, body: dict[str, Any], began: float) -> dict[str, Any]:
+        """The pieces as frames; with `gather` all of them in the last one. A stream ends with the next token when its client has gone, and
+        what native code answers in one go only when it looks for the client, once a second."""
         stops = StopFilter(body.pop("stop"))
-        seconds = 0.0
+        seconds, gather = 0.0, not self.body["stream"]
+        whole = _Gathered()
         # Leaving the stream early closes its connection, and native code drops the rest.
         with contextlib.closing(self.native.stream({**body, "timings_per_token": True}, self._opened)) as events:
             for event in events:
@@ -92,10 +95,13 @@ class Job:
                 text, ids = stops.feed(event["content"]), event.get("tokens", [])
                 chosen = event.get("completion_probabilities")
                 if stops.stopped:
-                    return {"text": text, "ids": ids, "chosen": chosen, **_figures({**event, "stop_type": "word"}, seconds)}
+                    return {**whole.with_last(text, ids, chosen), **_figures({**event, "stop_type": "word"}, seconds)}
                 if event.get("stop"):
-                    return {"text": text + stops.flush(), "ids": ids, "chosen": chosen, **_figures(event, seconds)}
-                self.send({"event": "piece", "text": text, "ids": ids, "chosen": chosen})
+                    return {**whole.with_last(text + stops.flush(), ids, chosen), **_figures(event, seconds)}
+                if gather:
+                    whole.add(text, ids, chosen)
+                else:
+                    self.send({"event": "piece", "text": text, "ids": ids, "chosen": chosen})
         raise NativeError({"message": "the stream ended early"})
 
     def score(self) -> dict[str, Any]:
@@ -154,6 +160,24 @@ class Job:
         if answer is None:
             raise NativeError({"message": "no probabilities were reported"})
         return {"words": [[one["token"], math.exp(min(0.0, one["logprob"]))] for one in answer["top_logprobs"]]}
+
+
+class _Gathered:
+    """The pieces of an answer that is told in one go."""
+
+    def __init__(self) -> None:
+        self._texts, self._ids, self._chosen = list[str](), list[int](), list[dict[str, Any]]()
+
+    def add(self, text: str, ids: list[int], chosen: list[dict[str, Any]] | None) -> None:
+        """One more."""
+        self._texts.append(text)
+        self._ids += ids
+        self._chosen += chosen or []
+
+    def with_last(self, text: str, ids: list[int], chosen: list[dict[str, Any]] | None) -> dict[str, Any]:
+        """All of them, and the last one."""
+        self.add(text, ids, chosen)
+        return {"text": "".join(self._texts), "ids": self._ids, "chosen": self._chosen}
 
 
 def _shut(connection: socket.socket) -> None:
