@@ -128,7 +128,7 @@ def test_a_client_that_does_not_read_is_let_go(served):
         socks.append(sock)
     time.sleep(0.5)
     assert one(served, "talk")["running"] == 2
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 15
     while one(served, "talk")["running"] and time.monotonic() < deadline:
         time.sleep(0.1)
     assert one(served, "talk")["running"] == 0

@@ -28,7 +28,7 @@ from .logs import Log
 from .metrics import Metrics
 from .protocol import Connection, limited
 
-_LOOK = 0.25
+_LOOK, _UNREAD = 0.25, 1 << 17
 log = logging.getLogger("understudy.serve")
 
 
@@ -75,7 +75,10 @@ def listening(config: ServeConfig) -> socket.socket:
     """The socket that is listened on. Raises UsageError where it cannot be."""
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((config.host, config.port), family=family, backlog=1024)
+        bound = socket.create_server((config.host, config.port), family=family, backlog=1024)
+        # The kernel would take megabytes for a client that does not read, and it would be long before that is noticed.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD)
+        return bound
     except OSError as problem:
         raise UsageError(f"{config.host}:{config.port} cannot be listened on: {problem.strerror or problem}", hint="--port 0 takes a free one") from None
 
