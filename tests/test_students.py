@@ -69,6 +69,24 @@ def test_a_full_memory_is_emptied_and_answers_stay_the_same(monkeypatch):
     assert np.array_equal(model.logits(texts), before) and len(model._units) < 60
 
 
+def test_ever_new_words_take_no_more_memory_than_they_may(monkeypatch):
+    import tracemalloc
+
+    from understudy.run.kinds import ngram
+    from understudy.teach.linear import Linear
+
+    monkeypatch.setattr(ngram, "_CACHE_BYTES", 1_000_000)
+    vocabulary = fit_vocabulary(["a word", "word a"], NgramConfig())
+    model = NgramModel(vocabulary.config, runtime_tensors(vocabulary, Linear(np.ones((len(vocabulary.hashes), 2), np.float32), np.zeros(2, np.float32))))
+    tracemalloc.start()
+    try:
+        for start in range(0, 24_000, 1000):
+            model.logits([f"new{number}" for number in range(start, start + 1000)])
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_linear_solver_finds_the_optimum_that_scikit_free_newton_finds():
     rng = np.random.default_rng(0)
     x, gold = rng.normal(size=(60, 4)).astype(np.float32), rng.integers(0, 3, 60)

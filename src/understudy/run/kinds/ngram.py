@@ -18,7 +18,9 @@ from ...bundle import Bundle, Rung
 from ...errors import BundleError
 from ..ngrams import NgramConfig, bigram_feature, word_features, words_of
 
-_CACHE_BYTES = 12_000_000
+_CACHE_BYTES = 24_000_000
+_NAME_BYTES = 160
+"""What Python takes to remember a unit's name and place: with few labels, that is most of it."""
 
 
 class NgramModel:
@@ -33,7 +35,7 @@ class NgramModel:
         self._square = (idf * idf).astype(np.float32)
         self._row = dict(zip(tensors["hashes"].tolist(), range(len(idf)), strict=True))
         self._classes = self._weights.shape[1]
-        self._capacity = max(1024, _CACHE_BYTES // (4 * (self._classes + 1)))
+        self._capacity = max(1024, _CACHE_BYTES // (4 * (self._classes + 1) + _NAME_BYTES))
         self._forget()
 
     def _forget(self) -> None:
