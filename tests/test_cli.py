@@ -112,7 +112,7 @@ def on_a_terminal(*words: object) -> tuple[int, str]:
 def test_a_terminal_sees_how_far_a_file_is_and_lines_that_fit(bundle, tmp_path):
     write_rows(tmp_path / "in.csv", 80)
     code, seen = on_a_terminal("predict", bundle, "--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv")
-    assert code == 0 and "[########################] 100%  80 rows" in seen and "80 rows answered in" in seen
+    assert code == 0 and "[##############] 100%  80 rows" in seen and "80 rows answered in" in seen
     assert all(len(part) < 70 for part in seen.split("\r\x1b[K"))
     code, seen = on_a_terminal("prove", bundle, "--data", tmp_path / "in.csv")
     assert code == 0 and "ngram" in seen and seen.endswith("\r\x1b[K")

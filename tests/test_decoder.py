@@ -164,6 +164,6 @@ def test_a_full_disk_does_not_end_the_run(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(language.os, "replace", full)
     made = encoded([Pair("", text) for text in TEXTS], tokenizer, 64)
     heard: list[str] = []
-    last = train_language(small(), made, LanguageConfig(epochs=6, tokens=64, save_every=0.0), 0, state=tmp_path / "s.safetensors", key="k", trouble=heard.append)
+    last = train_language(small(), made, LanguageConfig(epochs=6, tokens=64, save_every=0.0), 0, state=tmp_path / "s.safetensors", key="k", note=heard.append)
     assert last.step == 12 and len(heard) == 1 and "No space left" in heard[0]
     assert not list(tmp_path.iterdir())

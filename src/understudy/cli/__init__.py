@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from importlib import import_module
 
@@ -21,7 +22,10 @@ VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a 
          "serve": "Answer over HTTP: many models, one process.", "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130
 _HINTS = {errno.ENOSPC: "free some space on the disk", errno.EMFILE: "raise the limit of open files: ulimit -n", errno.ENOMEM: "free some memory",
-          errno.EACCES: "check the permissions", errno.EROFS: "choose a place that can be written"}
+          errno.EACCES: "check the permissions", errno.EROFS: "choose a place that can be written",
+          errno.EFBIG: "raise the limit of a file's size: ulimit -f"}
+_BELOW = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust, of tensors and tokenizers, pass on what the system refused."""
 
 
 class _Verbs(click.Group):
@@ -75,12 +79,18 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     except UnderstudyError as problem:
         return _tell(problem.as_dict(), as_json)
     except OSError as problem:
-        return _tell({"error": type(problem).__name__, "message": _from_the_system(problem), "hint": _HINTS.get(problem.errno or 0), "exit_code": 1}, as_json)
+        return _refused(problem, as_json)
     except Exception as problem:
+        if below := _BELOW.search(str(problem)):
+            return _refused(OSError(int(below[1]), os.strerror(int(below[1]))), as_json)
         if os.environ.get("UNDERSTUDY_DEBUG"):
             raise
         return _tell({"error": type(problem).__name__, "message": f"{type(problem).__name__}: {problem}".strip(),
                       "hint": "UNDERSTUDY_DEBUG=1 shows where; if it is not the disk or the memory, this is a bug", "exit_code": 1}, as_json)
+
+
+def _refused(problem: OSError, as_json: bool) -> int:
+    return _tell({"error": type(problem).__name__, "message": _from_the_system(problem), "hint": _HINTS.get(problem.errno or 0), "exit_code": 1}, as_json)
 
 
 def _from_the_system(problem: OSError) -> str:
@@ -88,7 +98,7 @@ def _from_the_system(problem: OSError) -> str:
     if os.environ.get("UNDERSTUDY_DEBUG"):
         raise problem
     said = (problem.strerror or str(problem) or type(problem).__name__).lower()
-    return f"{problem.filename}: {said}" if problem.filename else f"the output cannot be written: {said}" if problem.errno == errno.ENOSPC else said
+    return f"{problem.filename}: {said}" if problem.filename else f"the output cannot be written: {said}" if problem.errno in (errno.ENOSPC, errno.EFBIG) else said
 
 
 def _help_hint(problem: click.ClickException) -> str | None:

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from ..recipes.events import Event
 
-_WIDE = 24
+_WIDE = 14
 
 
 class Moving:
@@ -49,6 +49,6 @@ def _columns() -> int:
 
 
 def bar(share: float) -> str:
-    """`[######------------------]  25%`"""
+    """`[####----------]  25%`"""
     done = round(min(1.0, max(0.0, share)) * _WIDE)
     return f"[{'#' * done}{'-' * (_WIDE - done)}] {share:4.0%}"

@@ -74,15 +74,18 @@ class _State:
 
 def train_language(model: Model, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
                    key: str = "", stop: Callable[[], bool] = lambda: False, distil: Distil | None = None,
-                   progress: Callable[[Progress], None] = lambda now: None, trouble: Callable[[str], None] = lambda text: None) -> Progress:
+                   progress: Callable[[Progress], None] = lambda now: None, note: Callable[[str], None] = lambda text: None) -> Progress:
     """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses. With `distil` it
     learns what that teacher says beside the text itself.
 
-    A state that cannot be saved (a full disk) does not end the run: `trouble` hears of it, and no more saving is tried.
+    `note` hears where an earlier run is gone on with. A state that cannot be saved (a full disk) does not end the run: `note` hears of that,
+    too, and no more saving is tried.
     """
     model.to(device())
     optimisers = _optimisers(model, config)
     now = _restore(state, key, model, optimisers) or _State()
+    if now.step:
+        note(f"going on after step {now.step:,} of an earlier run")
     model.dropout = config.dropout
     pack = isinstance(model, Decoder) and (distil is None or distil.teacher.packs)
     total = max(1, round(config.epochs * count_batches(sequences, config.tokens, model.context, np.random.default_rng([seed, 0]), pack=pack)))
@@ -106,7 +109,7 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
                 last = _report(now, share, window)
                 progress(last)
             if state is not None and monotonic() - saved > config.save_every:
-                state = _saved(state, key, model, optimisers, now, trouble)
+                state = _saved(state, key, model, optimisers, now, note)
                 saved = monotonic()
         else:
             now.epoch, now.position = now.epoch + 1, 0
@@ -115,7 +118,7 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     model.eval()
     model.dropout = 0.0
     if state is not None:
-        _saved(state, key, model, optimisers, now, trouble)
+        _saved(state, key, model, optimisers, now, note)
     model.to("cpu")
     return last
 
@@ -188,12 +191,12 @@ def _report(now: _State, share: float, window: deque[tuple[float, int, float]]) 
     return Progress(share, now.step, float(np.mean([loss for loss, _, _ in window])), speed, now.elapsed * (1 - share) / max(share, 1e-6))
 
 
-def _saved(path: Path, key: str, model: Model, optimisers: list[torch.optim.Optimizer], now: _State, trouble: Callable[[str], None]) -> Path | None:
+def _saved(path: Path, key: str, model: Model, optimisers: list[torch.optim.Optimizer], now: _State, note: Callable[[str], None]) -> Path | None:
     """Where the state lies, or None where it could not be saved."""
     try:
         _save(path, key, model, optimisers, now)
     except Exception as problem:  # safetensors has errors of its own for a disk that is full
-        trouble(f"the state of the run cannot be saved, and training goes on without: {problem}")
+        note(f"the state of the run cannot be saved, and training goes on without: {problem}")
         return None
     return path
 

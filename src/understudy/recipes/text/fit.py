@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import time
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from .opened import Opened
 from .starting import Start
 
 _HELD = 400
+_STATES = 4 << 30
+"""Bytes of states of runs that are kept, the newest first: a finished run that is asked for again costs no training."""
 _OWN_SHARE = 0.4
 """Of the tokens of a pass: the user's own rows beside further ones. They are passed several times where they are fewer."""
 
@@ -57,6 +60,8 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
     own = len(sequences)
     if not own:
         raise DataError("no row is short enough for the context", hint=f"raise --context above {context}")
+    if left := len(rows) - len(sequences) if any(isinstance(row, Conversation) or row.source for row in rows) else 0:
+        listen(Event("write", f"{left:,} of {len(rows):,} rows are longer than {context} tokens and are left out; --context allows more"))
     rng = np.random.default_rng([config.seed, 7])
     held_rows = rng.permutation(own)[: min(_HELD, own // 20)]
     rest_rows = np.setdiff1d(np.arange(own), held_rows)
@@ -70,7 +75,8 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
     loop = replace(start.loop, seconds=seconds)
     key = _key(rest, start.what, loop, config.seed, distil)
     last = train_language(start.model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.safetensors", key=key, stop=stop, distil=distil,
-                          progress=lambda now: listen(Event("write", _line(now), now.share)), trouble=lambda text: listen(Event("write", text)))
+                          progress=lambda now: listen(Event("write", _line(now), now.share)), note=lambda text: listen(Event("write", text)))
+    _bounded(cache_dir("runs"))
     nats = evaluate(start.model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
     return Fitted(start.save, start.split, start.marks, start.parameters, context, nats, len(rest.ids), last.step)
@@ -91,4 +97,16 @@ def _key(sequences: Sequences, what: str, loop: LanguageConfig, seed: int, disti
 
 
 def _line(now: Progress) -> str:
-    return f"loss {now.loss:.3f}, {now.rate:,.0f} tokens/s, {now.left / 60:.0f} min left"
+    left = f"{now.left / 60:.0f} min" if now.left >= 100 else f"{now.left:.0f} s"
+    return f"loss {now.loss:.3f}, {now.rate:,.0f} tokens/s, {left} left"
+
+
+def _bounded(folder: Path) -> None:
+    """Takes the oldest states of earlier runs away, and halves that a killed run left, until what is kept has a bounded size."""
+    found = sorted(((one.stat().st_mtime, one) for one in folder.glob("*.safetensors*")), reverse=True)
+    kept = 0
+    for written, path in found:
+        kept += path.stat().st_size
+        # A half that was written to a moment ago may be another run's.
+        if kept > _STATES or (path.suffix == ".tmp" and time() - written > 3600):
+            path.unlink(missing_ok=True)

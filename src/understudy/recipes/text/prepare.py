@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import DataError, UsageError
 from ...tasks.reading.pairs import Pair, PairSet, folded, grouped, read_pairs, share_of
 from ...tasks.reading.plain_text import blocks, read_text
+from ...tasks.reading.problems import counted
 from ...tasks.reading.turns import Conversation, read_conversations
 from .config import TASKS, TextConfig
 
@@ -170,6 +171,6 @@ def _plain(data: Sequence[str | Path], config: TextConfig) -> PreparedText:
         train, test = train + test, [Pair("", block) for block in blocks(read_text(config.test, config.encoding))]
     if not train or not test:
         raise DataError(f"{data[0]}: {size:,} characters are too few to train and test a language model on", hint="bring some 10,000 at least")
-    lines = [f"{len(data):,} files, {size:,} characters; {len(train):,} blocks to train on, {len(test):,} to test on"]
+    lines = [f"{counted(len(data), 'file')}, {size:,} characters; {len(train):,} blocks to train on, {len(test):,} to test on"]
     return PreparedText(train, test, lines, {"data": {"file": Path(data[0]).name, "files": len(data), "sha256": digest.hexdigest(),
                                                       "characters": size, "train": len(train), "test": len(test)}})

@@ -12,6 +12,8 @@ from hashlib import blake2b
 from typing import Any
 
 from ...errors import DataError, UsageError
+from ..abbreviations import COMMON
+from ..sentences import language_of
 from .examples import ReadReport
 from .problems import BadValue, counted
 from .table import Table, open_table
@@ -21,6 +23,8 @@ _SOURCES = ("source", "src", "input", "prompt", "instruction", "question", "docu
             "attributes", "body", "abstract", "en")
 _TARGETS = ("target", "tgt", "output", "completion", "response", "answer", "summary", "summaries", "tldr", "abstract", "title", "ref",
             "reference", "references", "human_reference", "description", "translation")
+_SURE = 20
+"""Pairs from which on what most of them look like is no accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def read_pairs(path: str | os.PathLike[str], *, source: str | None = None, targe
             table.bad.add(row.line, str(error), error.hint)
     if not pairs:
         raise DataError(f"{table.path} has no pair of texts that can be used", hint="the file needs two columns with text in both")
-    notes = [*table.notes, *_mixed_up(pairs, columns)]
+    notes = [*table.notes, *_mixed_up(table.path, pairs, columns, source, target)]
     report = ReadReport(table.path, table.format, table.encoding, table.delimiter, columns[0], columns[1], len(pairs), table.skipped_count,
                         tuple(table.skipped), tuple(notes), table.sha256(), table.bad.unit)
     return PairSet(pairs, report)
@@ -114,12 +118,25 @@ def _pair(values: dict[str, Any], columns: tuple[str, str], line: int) -> Pair:
     return Pair(as_text(came), texts[0], line, tuple(texts[1:]))
 
 
-def _mixed_up(pairs: Sequence[Pair], columns: tuple[str, str]) -> list[str]:
-    """Signs that the two columns are not what they are taken for."""
+def _mixed_up(path: object, pairs: Sequence[Pair], columns: tuple[str, str], source: str | None, target: str | None) -> list[str]:
+    """Signs that the two columns are not what they are taken for, as notes. Raises DataError where there is no doubt."""
     same = sum(pair.source == pair.target for pair in pairs)
-    if same * 2 > len(pairs):
-        return [f"{same:,} of {len(pairs):,} rows have the same text in {columns[0]!r} and {columns[1]!r}; are these the right columns?"]
-    return []
+    said = f"{same:,} of {len(pairs):,} rows have the same text in {columns[0]!r} and {columns[1]!r}"
+    if same * 10 > len(pairs) * 9 and len(pairs) >= _SURE:
+        raise DataError(f"{path}: {said}", hint="name the right columns: --source NAME --target NAME")
+    _not_swapped(path, pairs, columns, (source or columns[0]).lower(), (target or columns[1]).lower())
+    return [f"{said}; are these the right columns?"] if same * 2 > len(pairs) else []
+
+
+def _not_swapped(path: object, pairs: Sequence[Pair], columns: tuple[str, str], source: str, target: str) -> None:
+    """Raises DataError where the texts of each side are in the language that the other side is said to be in."""
+    if source == target or not {source, target} <= COMMON.keys() or len(pairs) < _SURE:
+        return
+    some = pairs[:: max(1, len(pairs) // 200)]
+    found = language_of(" ".join(pair.source[:200] for pair in some)), language_of(" ".join(pair.target[:200] for pair in some))
+    if found == (target, source):
+        raise DataError(f"{path}: the texts in {columns[0]!r} are in the language {found[0]} and those in {columns[1]!r} in {found[1]}, "
+                        f"and {source} to {target} was asked for", hint=f"--source {target} --target {source}, or name the columns the other way round")
 
 
 def folded(text: str) -> str:

@@ -34,7 +34,7 @@ def read_text(path: str | os.PathLike[str], encoding: str | None = None) -> str:
     try:
         return raw.decode(encoding)
     except (UnicodeDecodeError, LookupError) as problem:
-        raise DataError(f"{path} is not {encoding}: {problem}", hint="name its encoding: --encoding windows-1252") from None
+        raise DataError(f"{path} is not {encoding.removesuffix('-sig')}: {problem}", hint="name its encoding: --encoding windows-1252") from None
 
 
 def blocks(text: str) -> list[str]:
