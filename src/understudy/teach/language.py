@@ -165,7 +165,8 @@ def _optimisers(model: Model, config: LanguageConfig) -> list[torch.optim.Optimi
 
 
 def _share(now: _State, total: int, config: LanguageConfig) -> float:
-    by_time = now.elapsed / config.seconds if config.seconds else 0.0
+    # Not at the first step, where any time at all is more than no step: the same data would not give the same weights twice.
+    by_time = now.elapsed / config.seconds if config.seconds and now.step else 0.0
     return max(now.step / total, by_time)
 
 
