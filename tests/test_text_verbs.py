@@ -142,3 +142,39 @@ def test_a_budget_from_python_and_for_the_wrong_task(made, tldr):
             writer.predict(ASK, sentences=0)
     with load(made[0] / "en-de") as writer, pytest.raises(UsageError, match="are for summaries"):
         writer.predict(ASK, words=3)
+
+
+def test_every_shrinking_verb_prints_size_parity_and_speed(made, tmp_path, capsys):
+    bundle = made[0] / "en-de"
+    (tmp_path / "c.txt").write_text("".join(f"{one}\n" for pair in PAIRS for one in pair))
+    made_of = {("trim", "--keep-for", tmp_path / "c.txt"): tmp_path / "small", ("quantize", "--to", "q4_k_m"): tmp_path / "q.gguf",
+               ("export", "--to", "gguf"): tmp_path / "x.gguf", ("export", "--to", "hf"): tmp_path / "hub", ("export", "--to", "ollama"): tmp_path / "ollama"}
+    for (verb, *flags), out in made_of.items():
+        assert _run([verb, str(bundle), *map(str, flags), "--out", str(out)], as_json=False) == 0
+        said = capsys.readouterr().out
+        assert "tokens/s, before" in said and "continued alike" in said and ("MB" in said or "bytes" in said), verb
+    assert _run(["trim", str(tmp_path / "x.gguf"), "--keep-for", str(tmp_path / "c.txt"), "--out", str(tmp_path / "t"), "--json"], as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["same"] == told["asked"] == 5 and told["bytes_after"] <= told["bytes_before"] and told["trouble"] is None
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["export", "{b}", "--to", "onnx", "--out", "{t}/o"], "has no transformer in ONNX"), (["export", "{b}", "--to", "gguf", "--out", "{t}/o"], "no name for a GGUF"),
+    (["export", "{b}", "--to", "gguf", "--out", "{t}/no/o.gguf"], "no/o.gguf"), (["quantize", "{b}", "--to", "q4_0", "--out", "{t}/o"], "no name for a GGUF"),
+    (["quantize", "{t}/cut.gguf", "--to", "q4_0", "--out", "{t}/o.gguf"], "cut short"), (["score", "{t}/cut.gguf", "a"], "is not a usable GGUF"),
+    (["chat", "{t}/cut.gguf"], "is not a usable GGUF"), (["trim", "{t}/cut.gguf", "--keep-for", "{t}/c.txt", "--out", "{t}/o"], "cut short"),
+    (["export", "{t}/strange.gguf", "--to", "hf", "--out", "{t}/o"], "family|shape"), (["score", "{t}/strange.gguf", "a"], "marti"),
+    (["score", "{t}/empty", "a"], "is not a model folder"), (["trim", "{t}/empty", "--keep-for", "{t}/c.txt", "--out", "{t}/o"], "is not a model folder"),
+    (["chat", "{b}"], "not for chat")])
+def test_what_cannot_be_opened_or_written_is_one_error(made, tmp_path, capsys, words, said):
+    import re
+
+    whole = (made[0] / "en-de/writer/model.gguf").read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[:5000])
+    (tmp_path / "strange.gguf").write_bytes(whole.replace(b"llama", b"marti"))
+    (tmp_path / "c.txt").write_text(ASK)
+    (tmp_path / "empty").mkdir()
+    before = set(tmp_path.iterdir())
+    assert _run([word.format(b=made[0] / "en-de", t=tmp_path) for word in words], as_json=False) in (1, 2)
+    err = capsys.readouterr().err
+    assert re.search(said, err) and err.count("error:") == 1 and "Traceback" not in err and set(tmp_path.iterdir()) - before <= {tmp_path / "understudy-home"}, err

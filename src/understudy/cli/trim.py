@@ -27,12 +27,12 @@ def command(model: str, keep_for: tuple[str, ...], out: str, column: str | None,
 
     Example: understudy trim gemma-3-270m --keep-for tickets.csv --out small
     """
-    from ..models.checkpoint import find_checkpoint
+    from ..recipes.text.trimming import trim
     from ..shrink.corpus import texts_of
-    from ..shrink.decoder_checkpoint import trim_checkpoint
 
-    report = trim_checkpoint(find_checkpoint(model), texts_of(keep_for, column=column), out, most=most, multiple=multiple, drop_reserved=drop_reserved)
+    done = trim(model, texts_of(keep_for, column=column), out, most=most, multiple=multiple, drop_reserved=drop_reserved)
     if as_json:
-        click.echo(json.dumps(asdict(report), ensure_ascii=False, indent=1))
+        told = asdict(done)
+        click.echo(json.dumps({**told.pop("report"), **told}, ensure_ascii=False, indent=1))
         return
-    click.echo("\n".join(report.lines()))
+    click.echo("\n".join(done.lines()))

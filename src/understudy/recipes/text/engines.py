@@ -32,7 +32,7 @@ def _made(model: str) -> Path:
     from ...models.checkpoint import find_checkpoint, fingerprint
     from ...shrink.gguf.write import write_gguf
 
-    folder = find_checkpoint(model)
+    folder = find_checkpoint(model, "model")
     made = cache_dir("gguf") / f"{fingerprint(folder)[:32]}.gguf"
     if not made.is_file():
         write_gguf(folder, made, precision="f16")

@@ -57,7 +57,7 @@ def quantize(model: str, out: str | Path, to: str) -> Exported:
         raise UsageError(f"{out} is no name for a GGUF file", hint=f"--out {out}.gguf")
     before = gguf_of(model)
     if Path(model).is_dir() and not (Path(model) / "manifest.json").is_file():
-        report = write_gguf(find_checkpoint(model), out, precision=to)
+        report = write_gguf(find_checkpoint(model, "model"), out, precision=to)
     else:
         report = requantise(before, out, to)
     notes = [*report.notes, *(f"{name} is kept in {used}, because its rows do not fit {wanted}" for name, wanted, used in report.fallbacks[:5])]
@@ -71,7 +71,7 @@ def _compared(before: Path, after: Path) -> tuple[int, float, float]:
         with Engine.open(path, threads=1) as engine:
             done = [engine.complete(prompt, Sampling(max_tokens=_TOKENS)) for prompt in PROMPTS]
         said.append([one.ids for one in done])
-        speeds.append(median(one.tokens_per_second for one in done))
+        speeds.append(median([one.tokens_per_second for one in done if one.tokens_per_second] or [0.0]))
     return sum(a == b for a, b in zip(*said, strict=True)), speeds[1], speeds[0]
 
 
@@ -128,7 +128,8 @@ def _onnx(model: str, out: Path) -> Exported:
     bundle = open_bundle(model)
     found = [rung for rung in bundle.manifest.rungs if rung.kind == "encoder"]
     if not found:
-        raise UsageError(f"{model} has no transformer in ONNX: its models are {', '.join(rung.kind for rung in bundle.manifest.rungs)}")
+        raise UsageError(f"{model} has no transformer in ONNX: its models are {', '.join(rung.kind for rung in bundle.manifest.rungs)}",
+                         hint="--to gguf, ollama or hf" if bundle.manifest.rungs[-1].kind == "gguf" else "ONNX is the form of a classifier's transformer")
     names = [name for name in bundle.files() if name.startswith(f"{found[-1].path}/")]
     for name in names:
         path = out / name.removeprefix(f"{found[-1].path}/")

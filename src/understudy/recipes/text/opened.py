@@ -102,7 +102,7 @@ def open_decoder(name: str) -> Opened:
         if rung.kind != "gguf":
             raise UsageError(f"{name} was made for the task {bundle.manifest.task} and holds no model that writes")
         return Opened(name, _unpacked(path / rung.path / MODEL, bundle.manifest.id), prompt_of(bundle, f"{rung.path}/{SPEC}"))
-    found = Opened(name, find_checkpoint(name))
+    found = Opened(name, find_checkpoint(name, "model"))
     find_family(found.config, str(found.folder / "config.json"))
     return found
 
