@@ -10,9 +10,9 @@ import click
 
 from ..errors import UsageError
 from .files import put
-from .sampling import chosen
 
 if TYPE_CHECKING:
+    from ..run.generate.sampling import Sampling
     from ..run.writing import Writer
     from ..tasks.localise import Memory, Report
 
@@ -27,17 +27,19 @@ def is_localisation(source: str) -> bool:
 
 
 def translate_file(writer: Writer, source: str, target: str, memory: str | None, glossary: str | None, overwrite: bool,
-                   given: dict[str, Any], as_json: bool) -> None:
+                   sampling: Sampling | None, as_json: bool) -> None:
     """Translates what is missing, writes the file whole, and says what a person should look at."""
-    from ..tasks.localise import Glossary, open_document, translate_document
+    from ..tasks.localise import Cut, Glossary, open_document, translate_document
 
     if target == "-" and as_json:
         raise UsageError("--json prints the report, and so the file needs a place of its own", hint="--output FILE")
-    sampling = chosen(given, max_tokens=writer.prompt.max_tokens)
     document = open_document(source)
-    report = translate_document(document, lambda texts: [one.text for one in writer.predict(texts, sampling)],
-                                memory=_memory(memory) if memory else None, glossary=Glossary.open(glossary) if glossary else None,
-                                overwrite=overwrite)
+
+    def translated(texts: list[str]) -> list[str]:
+        return [Cut(one.text) if one.finish == "length" else one.text for one in writer.predict(texts, sampling)]
+
+    report = translate_document(document, translated, memory=_memory(memory) if memory else None,
+                                glossary=Glossary.open(glossary) if glossary else None, overwrite=overwrite)
     _put(document.write(report.targets), target)
     if as_json:
         click.echo(json.dumps(_plain(report), ensure_ascii=False))

@@ -72,7 +72,8 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
         with opened:
             answering = writing.Answering.of(opened, given, length)
             if source and isinstance(opened, Writer) and opened.task == "translate" and localising.is_localisation(source):
-                localising.translate_file(opened, source, target, memory, glossary, overwrite, given, as_json)
+                _whole(source, {"--text-column": text_column, "--encoding": encoding, "--on-bad-row": on_bad_row != "fail"})
+                localising.translate_file(opened, source, target, memory, glossary, overwrite, answering.sampling, as_json)
             elif source:
                 writing.answer_file(answering, source, target, text_column, encoding, on_bad_row, as_json)
             else:
@@ -91,6 +92,13 @@ def _for_a_file(source: str | None, flags: dict[str, object]) -> None:
     for name, value in flags.items():
         if value and not source:
             raise UsageError(f"{name} says how to read a file, and no --input is given", hint="--input FILE, or leave the flag out")
+
+
+def _whole(source: str, flags: dict[str, object]) -> None:
+    """Raises UsageError for flags about the rows of a table where a file is translated whole."""
+    for name, value in flags.items():
+        if value:
+            raise UsageError(f"{name} is about the rows of a table, and {source} is a localisation file, which says itself how it is read", hint="leave it out")
 
 
 def _fits(opened: Understudy | Summariser | Writer, bundle: str, source: str | None, flags: dict[str, object], sampling: list[str]) -> None:

@@ -15,6 +15,12 @@ MAX_FAILURES = 8  # failed calls after which a batch is no longer halved to find
 _LINE = re.compile(r"(\n+)")
 
 
+class Cut(str):
+    """A translation that its translator broke off at its longest: it is never taken for a whole one."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Answer:
     """A translation (None: there is none), where it is from (a counter of Report), why it is doubtful, and what checks say."""
@@ -110,7 +116,8 @@ class Solver:
         if not target.strip():
             self._answers.setdefault(text, Answer(None, "model", "the translation is empty"))
             return
-        answer = Answer(target, "model", "", tuple(self._check(text, target)))
+        broken = [Finding("the translation was cut at its longest", True)] if any(isinstance(one, Cut) for one in good) else []
+        answer = Answer(target, "model", "", (*broken, *self._check(text, target)))
         if old is None or old.text is None or answer.rank < old.rank:
             self._answers[text] = answer
 

@@ -192,5 +192,5 @@ def _assemble(unit: _Unit, solver: Solver) -> Answer:
     hows = {part.how for part in parts}
     how = next((one for one in ("model", "fuzzy", "exact") if one in hows), "copied")
     reasons = list(dict.fromkeys(part.reason for part in parts if part.reason))
-    broken: list[Finding] = [finding for part in parts for finding in part.findings if len(parts) > 1]
+    broken: list[Finding] = [finding for part in parts for finding in part.findings]
     return Answer(unit.exploded.build(texts), how, "; ".join(reasons), tuple(broken))
