@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..run.writing import Writer
 
 _TRY = "where is the parcel that I ordered last week, and when will it come to my house at last?"
-_QUICK = 0.0004
+_QUICK = 0.0006
 """Seconds: up to here an answer is made on the event loop, because handing it to a thread and back takes longer."""
 _CHILD = 60_000_000
 """Bytes that the process of a writing model takes before it holds any."""
@@ -103,7 +103,7 @@ def _warmed(model: Understudy | Summariser | Writer) -> bool:
     for rung in model.manifest.rungs:
         model.answer([_TRY], force=rung.name)
     times = []
-    for _ in range(3):
+    for _ in range(5):
         began = perf_counter()
         for rung in model.manifest.rungs:
             model.raw_logits(rung.name, [_TRY])

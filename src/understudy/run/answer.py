@@ -47,6 +47,10 @@ class Understudy:
         self.labels: tuple[str, ...] = bundle.manifest.labels
         self._threads = threads
         self._models: dict[str, RawModel] = {}
+        rungs = bundle.manifest.rungs
+        self._skipped = {index for index, rung in enumerate(rungs[:-1])
+                         if rung.threshold > 1 and not any(rung.name in later.mix for later in rungs[index + 1:])}
+        """Rungs that never answer and that no later one adds."""
         self._opening = 0
 
     def _model(self, rung: Rung) -> RawModel:
@@ -78,6 +82,8 @@ class Understudy:
             rung = self._rung(force)
             probs = mixed(rung, {name: self.raw_logits(name, texts) for name in rung.mix})
             return Answers(probs, np.full(len(texts), rungs.index(rung)), probs.max(1, initial=0) >= rung.threshold)
+        if len(texts) == 1:
+            return self._alone(texts)
         probs = np.zeros((len(texts), len(self.labels)), np.float32)
         who, answered = np.full(len(texts), len(rungs) - 1), np.zeros(len(texts), bool)
         left, heard = np.arange(len(texts)), {}
@@ -85,7 +91,7 @@ class Understudy:
             if not len(left):
                 break
             last = index == len(rungs) - 1
-            if rung.threshold > 1 and not last and not any(rung.name in later.mix for later in rungs[index + 1:]):
+            if index in self._skipped:
                 continue
             heard[rung.name] = self._model(rung).logits([texts[int(i)] for i in left] if len(left) < len(texts) else texts)
             p = mixed(rung, heard)
@@ -95,6 +101,19 @@ class Understudy:
             left = left[~done]
             heard = {name: logits[~done] for name, logits in heard.items()}
         return Answers(probs, who, answered)
+
+    def _alone(self, texts: Sequence[str]) -> Answers:
+        """`answer` for one text, which is most of them, without the bookkeeping that many need."""
+        heard: dict[str, np.ndarray] = {}
+        for index, rung in enumerate(self.manifest.rungs):
+            if index in self._skipped:
+                continue
+            heard[rung.name] = self._model(rung).logits(texts)
+            p = mixed(rung, heard)
+            sure = bool(p.max() >= rung.threshold)
+            if sure or index == len(self.manifest.rungs) - 1:
+                break
+        return Answers(p, np.array([index]), np.array([sure]))
 
     def predict_proba(self, texts: str | Sequence[str]) -> np.ndarray:
         """Calibrated probabilities of the rung that answered, shape (n, k), float32."""
@@ -130,7 +149,7 @@ class Understudy:
 def mixed(rung: Rung, heard: Mapping[str, np.ndarray]) -> np.ndarray:
     """Calibrated probabilities (n, k) of a rung from the raw logits it adds."""
     parts = [np.float32(weight) * heard[name] for name, weight in rung.mix.items()]
-    return softmax(np.sum(parts, axis=0) / np.float32(rung.temperature))
+    return softmax((parts[0] if len(parts) == 1 else np.sum(parts, axis=0)) / np.float32(rung.temperature))
 
 
 def load(path: str | os.PathLike[str], *, threads: int = 1) -> Understudy:

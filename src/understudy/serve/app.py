@@ -69,13 +69,15 @@ class App:
         model = call.notes.get("model") if call else None
         self.service.metrics.told(route.path, answer.status, seconds, model)
         told = {"id": answer.number, "method": scope["method"], "route": route.path, "status": answer.status, "ms": round(seconds * 1e3, 3)}
-        if call is not None:
-            notes = {name: value for name, value in call.notes.items() if name != "tail"}
-            told |= {**notes, **({"key": call.key} if call.key else {})}
         if answer.code:
             told["code"] = answer.code
-        if route.scope != "open" and route.scope != "metrics":
-            self.service.recent.append({name: value for name, value in told.items() if name not in ("text", "answer")} | {"time": round(time.time(), 3)})
+        if call is not None:
+            if call.key:
+                told["key"] = call.key
+            call.notes.pop("tail", None)
+            told |= call.notes
+        if route.scope in ("infer", "admin"):
+            self.service.recent.append((time.time(), told))
         if self.log is not None:
             self.log.line(event="request", **told)
 

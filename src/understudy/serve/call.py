@@ -23,7 +23,7 @@ class Service:
     metrics: Metrics
     started: float = field(default_factory=time.time)
     draining: bool = False
-    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=50))
+    recent: deque[tuple[float, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=50))
     """The last requests, without their texts."""
 
 

@@ -25,12 +25,16 @@ class EncoderModel:
     def __init__(self, tokenizer: TextTokenizer, session, longest: int, classes: int, threads: int) -> None:
         self._tokenizer, self._session = tokenizer, session
         self._longest, self._classes, self._threads = longest, classes, threads
+        self._masks: dict[int, np.ndarray] = {}
 
     def _one(self, ids: list[int], output: str = "logits") -> np.ndarray:
         if len(ids) > self._longest:
             ids = [*ids[: self._longest - 1], ids[-1]]
         array = np.array([ids], np.int64)
-        return self._session.run([output], {"input_ids": array, "attention_mask": np.ones_like(array)})[0][0]
+        mask = self._masks.get(len(ids))
+        if mask is None:
+            mask = self._masks[len(ids)] = np.ones_like(array)
+        return self._session.run([output], {"input_ids": array, "attention_mask": mask})[0][0]
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Raw logits, shape (len(texts), k), float32; a text's logits do not depend on its neighbours."""
