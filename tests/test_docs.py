@@ -79,3 +79,12 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "Prediction(" in done.stdout and "cascade" in done.stdout
+
+
+def test_the_python_block_about_writing_runs(monkeypatch, capsys):
+    pytest.importorskip("xllamacpp", reason="the extra 'generate' is not installed")
+    block = re.findall(r"```python\n(.*?)```", README, re.S)[1]
+    monkeypatch.chdir(ROOT)
+    exec(compile(block, "README.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Wo ist der Bahnhof?" and said[1] in ("Bahnhof", "Flughafen") and said[2].startswith("(('")

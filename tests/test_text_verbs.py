@@ -144,6 +144,25 @@ def test_a_budget_from_python_and_for_the_wrong_task(made, tldr):
         writer.predict(ASK, words=3)
 
 
+def test_a_crash_in_native_code_costs_the_request_and_not_the_bundle(made):
+    import os
+    import signal
+    import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    from understudy.run.generate.wire import EngineError
+
+    with load(made[0] / "en-de") as writer:
+        wanted, pid = writer.predict(ASK).text, writer.engine.worker_pid
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(writer.predict, [ASK] * 3000)
+            time.sleep(0.5)
+            os.kill(pid, signal.SIGSEGV)
+            with pytest.raises(EngineError, match="the worker ended while the request ran"):
+                asked.result(60)
+        assert writer.predict([ASK] * 3)[2].text == wanted and writer.engine.worker_pid != pid
+
+
 def test_every_shrinking_verb_prints_size_parity_and_speed(made, tmp_path, capsys):
     bundle = made[0] / "en-de"
     (tmp_path / "c.txt").write_text("".join(f"{one}\n" for pair in PAIRS for one in pair))

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,9 +33,9 @@ def command(model: str, system: str | None, source: str | None, as_json: bool, *
 
     Example: understudy chat my-bundle --system "You are brief."
     """
-    from ..run.chatting import open_chat
+    from ..recipes.text.engines import chat as opened
 
-    with open_chat(_found(model), system=system, copy=bool(given["copy"])) as chat:
+    with opened(model, system=system, copy=bool(given["copy"])) as chat:
         base = {"stop": chat.stop} if chat.stop else {}
         sampling = chosen(given, **base, max_tokens=chat.max_tokens)
         if source:
@@ -49,16 +48,6 @@ def command(model: str, system: str | None, source: str | None, as_json: bool, *
                     return
             elif line.strip():
                 _guarded(partial(_answer, chat, line, sampling, as_json))
-
-
-def _found(model: str) -> str | Path:
-    """A bundle or a .gguf as it is; of a Hugging Face folder or hub id the .gguf that is made of it."""
-    path = Path(model)
-    if path.suffix == ".gguf" or (path / "manifest.json").is_file():
-        return path
-    from ..recipes.text.engines import gguf_of
-
-    return gguf_of(model)
 
 
 def _next() -> str | None:

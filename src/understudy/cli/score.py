@@ -18,11 +18,10 @@ def command(model: str, text: str, top: int, tokens: bool, as_json: bool) -> Non
 
     Example: understudy score my-lm "The capital of France is"
     """
-    from ..recipes.text.engines import open_engine
+    from ..recipes.text.engines import score as scored
 
-    with open_engine(model) as engine:
-        score = engine.score(text)
-        words = engine.next_words(text, top)
+    said = scored(model, text, top=top)
+    score, words = said.score, said.next
     if as_json:
         click.echo(json.dumps({"text": text, "perplexity": _finite(score.perplexity), "bits_per_byte": _finite(score.bits_per_byte),
                                "next": [{"piece": piece, "probability": share} for piece, share in words],
