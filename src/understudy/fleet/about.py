@@ -19,7 +19,7 @@ def about_of(path: Path, languages: tuple[str, str] | None = None) -> dict[str, 
     sort = "classify" if manifest.task == "classify" else "summarize" if extractive else "write"
     told: dict[str, Any] = {
         "name": manifest.name, "id": manifest.id, "task": manifest.task, "sort": sort, "labels": list(manifest.labels), "descriptions": manifest.descriptions,
-        "file_bytes": sum(entry.bytes for entry in manifest.files.values()), "scores": manifest.scores,
+        "file_bytes": sum(entry.bytes for entry in manifest.files.values()), "scores": manifest.scores, "receipt": "receipt.json" in manifest.files,
         "rungs": [{"name": rung.name, "kind": rung.kind, "parameters": rung.parameters, "precision": rung.precision} for rung in manifest.rungs]}
     if manifest.task == "translate":
         told["languages"] = list(languages or _languages(manifest.provenance, manifest.name))

@@ -1,21 +1,21 @@
-"""Every route of the service, and finding the one of a request."""
+"""Every route of the service, documented and of the page, and finding the one of a request."""
 
 from __future__ import annotations
 
-from . import admin, libre, openapi, own, status, tei
+from . import admin, libre, openapi, own, page, status, tei
 from .call import Route
 from .openai import chat, completions, embeddings, models
 from .problems import Problem
 
 ROUTES: tuple[Route, ...] = (
     *status.ROUTES, *own.ROUTES, *models.ROUTES, *chat.ROUTES, *completions.ROUTES, *embeddings.ROUTES, *tei.ROUTES, *libre.ROUTES, *admin.ROUTES,
-    *openapi.ROUTES)
+    *page.ROUTES, *openapi.ROUTES)
 
 
 class Router:
     """Finds routes by exact path; a path that ends in {name} takes one more part."""
 
-    def __init__(self, routes: tuple[Route, ...] = ROUTES) -> None:
+    def __init__(self, routes: tuple[Route, ...] = (*ROUTES, *page.PAGES)) -> None:
         self.routes = routes
         self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
         self._open = [(route.method, route.path[:route.path.index("{")], route) for route in routes if "{" in route.path]
