@@ -5,27 +5,38 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.tasks.slots import Filler, fill, mask, mask_target, open_slots, slots_of
+from understudy.tasks.slots import Filler, fill, mask, mask_pair, open_slots, slots_of
 
 NAMES = ["Blue Spice", "The Mill", "Aromi", "Loch Fyne", "Zizzi", "The Punter", "Giraffe"]
 
 
-def test_open_values_are_found_and_closed_ones_are_not():
-    pairs = [(f"name[{name}], food[{food}]", f"{name} serves {food} food.") for name in NAMES for food in ("French", "Thai")]
-    assert open_slots(pairs) == ("name",)  # food has two values: they are words to learn
-    assert open_slots([(source, target.replace("Aromi", "It")) for source, target in pairs]) == ()  # one in seven does not say it
+def test_values_that_are_said_as_they_stand_are_found():
+    pairs = [(f"name[{name}], food[{food}], kids[{kids}]", f"{name} serves {food} food{', also for kids' if kids == 'yes' else ''}.")
+             for name in NAMES for food in ("French", "Thai") for kids in ("yes", "no")]
+    assert open_slots(pairs) == ("food", "name")
+    assert open_slots([(source, target.replace("French", "fine").replace("Thai", "hot")) for source, target in pairs]) == ("name",)
     assert open_slots([*pairs, ("a plain prompt", "a plain answer")]) == ()
+    assert open_slots([("a[low], b[low]", "It is low.")] * 9) == (), "which of the two is said is not known"
 
 
 def test_a_value_goes_out_and_comes_back():
-    source, target = "name[Aromi], area[riverside], near[Aromi Bar]", "Aromi is by the river, near Aromi Bar."
-    masked, values = mask(source, ("name", "near"))
-    assert masked == "name[⟨name⟩], area[riverside], near[⟨near⟩]" and values == {"name": "Aromi", "near": "Aromi Bar"}
-    learned = mask_target(target, values)
-    assert learned == "⟨name⟩ is by the river, near ⟨near⟩."
+    source, target = "name[Aromi], area[riverside], near[The Aromi Bar]", "Aromi is by the river, near The Aromi Bar."
+    masked, learned = mask_pair(source, target, ("name", "near", "area"))
+    assert masked == "name[⟨name~⟩], area[riverside], near[⟨near⟩]", "the area is said in other words here"
+    assert learned == "⟨name~⟩ is by the river, near ⟨near⟩."
+    asked, values = mask(source, ("name", "near"))
+    assert asked == masked and values == {"name~": "Aromi", "near": "The Aromi Bar"}
     assert fill(learned, values) == target
-    assert fill("⟨phone⟩ A.", values) == " A."
+    assert fill("⟨phone⟩ A.", values) == " A." and fill("⟨name⟩ A ⟨near#⟩.", values) == "Aromi A The Aromi Bar."
     assert mask("no list at all", ("name",)) == ("no list at all", {})
+
+
+def test_a_word_that_may_mean_two_things_stays():
+    source = "name[Aromi], price[more than £30], rating[high]"
+    assert mask_pair(source, "Aromi has high prices and a high rating.", ("rating",))[0] == source
+    assert mask_pair(source, "Aromi has a high rating.", ("rating",)) == (source.replace("[high]", "[⟨rating⟩]"), "Aromi has a ⟨rating⟩ rating.")
+    assert mask_pair("name[Élan], rating[3 of 5]", "Élan: 3 of 5. Go to Élan!", ("name", "rating")) == ("name[⟨name~⟩], rating[⟨rating#⟩]", "⟨name~⟩: ⟨rating#⟩. Go to ⟨name~⟩!")
+    assert mask_pair("name[Lo]", "Look, Lo.", ("name",))[1] == "Look, ⟨name⟩."
 
 
 @given(st.lists(st.sampled_from(["⟨name⟩", "⟨", "⟩", "a", "⟨x⟩", " is ", "⟨na"]), max_size=12), st.integers(1, 5))
@@ -39,6 +50,6 @@ def test_pieces_say_what_the_whole_says(parts, size):
 def test_what_the_texts_say_is_checked_and_what_they_do_not_is_not():
     pairs = [(f"name[{name}], food[French], code[{at}XQ]", f"{name} serves French food.") for at, name in enumerate(NAMES)]
     slots = slots_of(pairs)
-    assert slots.filled == ("name",) and slots.checked == ("food", "name")  # nobody says a code
+    assert slots.filled == ("food", "name") and slots.checked == ("food", "name")  # nobody says a code
     assert slots.missing("name[Aromi], food[Thai], code[1XQ]", "Aromi it is.") == ("food",)
     assert slots.missing("no list", "text") == () and slots_of([("no list", "text")]).checked == ()

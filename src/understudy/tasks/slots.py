@@ -1,7 +1,8 @@
-"""Values that are said word for word (a name, a place) left out of what a model learns and writes, and put back into its answers.
+"""Values that are said word for word (a name, a kind of food) left out of what a model learns and writes, and put back into its answers.
 
-`name[Blue Spice], near[Burger King]` is learned as `name[⟨name⟩], near[⟨near⟩]`: a model that never read "Burger King" writes it all
-the same. Known as delexicalisation (Wen et al. 2015, arXiv 1508.01745).
+`name[Blue Spice], food[Thai]` is learned as `name[⟨name⟩], food[⟨food⟩]`: a model that never read "Thai" writes it all the same. Known as
+delexicalisation (Wen et al. 2015, arXiv 1508.01745). A mark tells how its value begins, because the words around it depend on that
+("an Italian", "l'Italien", "of 3 out of 5"): `⟨food~⟩` before a vowel, `⟨rating#⟩` before a digit.
 
     mask("name[Blue Spice], area[riverside]", ("name",))    →  "name[⟨name⟩], area[riverside]", {"name": "Blue Spice"}
     fill("⟨name⟩ is a riverside pub.", {"name": "Blue Spice"})  →  "Blue Spice is a riverside pub."
@@ -10,6 +11,7 @@ the same. Known as delexicalisation (Wen et al. 2015, arXiv 1508.01745).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +20,41 @@ from ..errors import DataError
 from .attributes import attributes, coverage, mentions
 
 _MARK = re.compile("⟨([^⟨⟩]{1,80})⟩")
-_SAID, _DISTINCT = 0.95, 6
+_SAID = 0.6
+"""Share of the texts that must say a value as it stands, for its attribute to be filled in; the others teach other words for it."""
 _MENTIONED = 0.8
 _LONGEST = 84
 
 
 def open_slots(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """The attributes whose value stands as it is in nearly every target and has many forms, sorted; none where a source is no attribute list."""
+    """The attributes whose value stands as it is in most targets, sorted; none where a source is no attribute list."""
     said: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    values: dict[str, set[str]] = defaultdict(set)
     for source, target in pairs:
         try:
             listed = attributes(source)
         except DataError:
             return ()
         for name, value in listed:
-            said[name][0] += value in target and value != ""
+            said[name][0] += _stands(name, value, listed, target)
             said[name][1] += 1
-            values[name].add(value)
-    return tuple(sorted(name for name, (there, asked) in said.items() if there >= _SAID * asked and len(values[name]) >= _DISTINCT and len(name) <= 80))
+    return tuple(sorted(name for name, (there, asked) in said.items() if there >= _SAID * asked and len(name) <= 78))
+
+
+def _stands(name: str, value: str, listed: Sequence[tuple[str, str]], target: str) -> bool:
+    """Whether the target says the value in these words, and nothing else with them."""
+    if not value or any(value == its and name != other for other, its in listed):
+        return False
+    times = len(_words(value).findall(target))
+    return times == 1 or (times > 1 and not value.islower())
+
+
+def _words(value: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+
+
+def _label(name: str, value: str) -> str:
+    first = unicodedata.normalize("NFD", value[:1])[:1].lower()
+    return name + ("~" if first and first in "aeiou" else "#" if first.isdigit() else "")
 
 
 @dataclass(frozen=True)
@@ -80,27 +98,36 @@ def slots_of(pairs: Sequence[tuple[str, str]]) -> Slots:
 
 
 def mask(source: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The attribute list with marks for the values of `names`, and those values. A text that is no attribute list stays as it is."""
+    """The attribute list with marks for the values of `names`, and those values by mark. A text that is no attribute list stays as it is."""
+    if not names:
+        return source, {}
     try:
         listed = attributes(source)
     except DataError:
         return source, {}
-    values = {name: value for name, value in listed if name in names and value}
-    if not values:
+    marks = {name: _label(name, value) for name, value in listed if name in names and value}
+    if not marks:
         return source, {}
-    return ", ".join(f"{name}[{f'⟨{name}⟩' if name in values else value}]" for name, value in listed), values
+    return (", ".join(f"{name}[{f'⟨{marks[name]}⟩' if name in marks else value}]" for name, value in listed),
+            {marks[name]: value for name, value in listed if name in marks})
 
 
-def mask_target(target: str, values: Mapping[str, str]) -> str:
-    """The target with marks where the values stand, the longest value first."""
-    for name, value in sorted(values.items(), key=lambda one: -len(one[1])):
-        target = target.replace(value, f"⟨{name}⟩")
-    return target
+def mask_pair(source: str, target: str, names: Sequence[str]) -> tuple[str, str]:
+    """What is learned of a pair: marks in place of those values that the target says as they stand."""
+    try:
+        listed = attributes(source)
+    except DataError:
+        return source, target
+    masked, values = mask(source, [name for name, value in listed if name in names and _stands(name, value, listed, target)])
+    for label, value in sorted(values.items(), key=lambda one: -len(one[1])):
+        target = _words(value).sub(f"⟨{label}⟩".replace("\\", r"\\"), target)
+    return masked, target
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """The text with the values in place of their marks; a mark without a value is left out."""
-    return _MARK.sub(lambda found: values.get(found[1], ""), text)
+    """The text with the values in place of their marks, also where a mark tells another beginning; a mark without a value is left out."""
+    named = {label.rstrip("~#"): value for label, value in values.items()}
+    return _MARK.sub(lambda found: named.get(found[1].rstrip("~#"), ""), text)
 
 
 class Filler:

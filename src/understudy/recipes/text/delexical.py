@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
-from ...tasks.slots import NONE, Slots, mask, mask_target, slots_of
+from ...tasks.slots import NONE, Slots, mask_pair, slots_of
 from ..events import Event, Listener
 
 
@@ -28,5 +28,5 @@ def masked(rows: Sequence[Pair | Conversation], slots: Slots) -> list[Pair | Con
 
 
 def _masked(pair: Pair, slots: Slots) -> Pair:
-    source, values = mask(pair.source, slots.filled)
-    return Pair(source, mask_target(pair.target, values), pair.line) if values else pair
+    source, target = mask_pair(pair.source, pair.target, slots.filled)
+    return Pair(source, target, pair.line)

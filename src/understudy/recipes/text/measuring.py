@@ -24,7 +24,7 @@ from ...tasks.reading.pairs import Pair, grouped, read_pairs
 from ...tasks.reading.plain_text import blocks, read_text
 from ...tasks.reading.turns import Conversation, read_conversations
 from ...tasks.sentences import sentences
-from ...tasks.slots import mask, mask_target
+from ...tasks.slots import mask_pair
 from .metrics import scores_of
 
 _SCORED, _LETTERS = 30, 600
@@ -119,7 +119,7 @@ def _bits(writer: Writer, asked: Sequence[tuple[Pair, list[int]]], seed: int) ->
     """Bits per byte of what should be written, after what is asked, with an interval over rows; nothing where no row fits into the context."""
     bits, sizes = [], []
     for pair, prompt in [one for one in asked if len(one[1]) < writer.engine.context - 8][:_SCORED]:
-        target = mask_target(pair.target, mask(pair.source, writer.prompt.slots.filled)[1])
+        target = mask_pair(pair.source, pair.target, writer.prompt.slots.filled)[1]
         score = writer.engine.score(target[:_LETTERS], prompt or None)
         known = sum(token.bytes for token in score.tokens if token.logprob is not None)
         if known:
