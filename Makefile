@@ -1,5 +1,6 @@
 # make demo   sets everything up, trains on the sample data, prints the receipt, answers a few sentences
 # make test   sets everything up and passes the tests
+# make soak  the tests of the service for longer: 50,000 fuzzed requests, 60,000 against a leak
 # make bench  ours and the peers on real data, hours: make bench DATA=../shared/data; in parts: bench-sort, bench-write
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,6 +35,9 @@ test: .venv/ready-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+soak: .venv/ready-dev
+	UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_serve_*.py
+
 docs: .venv/ready-dev
 	$(BIN)/python scripts/docs.py
 
@@ -59,4 +63,4 @@ bench-write: .venv/ready-bench
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .cache demo
 
-.PHONY: help demo test docs bench bench-sort bench-write clean
+.PHONY: help demo test soak docs bench bench-sort bench-write clean

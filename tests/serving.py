@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 QUESTION = "where is my card"
+LONG = bool(os.environ.get("UNDERSTUDY_SOAK"))
+"""Whether `make soak` runs: the same tests, for longer."""
 
 
 class Served:

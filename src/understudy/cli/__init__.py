@@ -19,7 +19,8 @@ VERBS = {"train": "Make a bundle from data files.", "predict": "Answer texts, a 
          "prove": "Measure a bundle on new labelled data.", "show": "Say what is in a bundle, and check it.",
          "chat": "Talk with a model, turn by turn.", "trim": "Cut a decoder's vocabulary to your texts.",
          "quantize": "Write a decoder with fewer bits a weight.", "export": "Write a model as another program opens it.",
-         "serve": "Answer over HTTP: many models, one process.", "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
+         "serve": "Answer over HTTP: many models, one process.", "load-test": "Latency against rate, of a server of its own.",
+         "bench": "Measure latency, memory and cold start here.", "doctor": "Say what would fail on this machine."}
 _INTERRUPTED = 130
 _HINTS = {errno.ENOSPC: "free some space on the disk", errno.EMFILE: "raise the limit of open files: ulimit -n", errno.ENOMEM: "free some memory",
           errno.EACCES: "check the permissions", errno.EROFS: "choose a place that can be written",
@@ -37,7 +38,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = import_module(f".{name}", __name__).command
+        command: click.Command = import_module(f".{name.replace('-', '_')}", __name__).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,7 +20,7 @@ from .certifying import check_certificate
 from .events import Event, Listener, silent
 
 _EXTRAS = {"train": ("torch", "transformers", "onnx", "scipy", "matplotlib"), "generate": ("xllamacpp", "gguf", "sacrebleu", "jinja2"),
-           "parquet": ("pyarrow",)}
+           "parquet": ("pyarrow",), "serve": ("uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client")}
 _TEXTS = ["where is my order?", "I would like to send this back, please", "hello", "it still does not work although I tried it twice today"]
 
 

@@ -46,6 +46,16 @@ class ServeConfig(FleetConfig):
 
 
 @dataclass(frozen=True)
+class LoadConfig:
+    """How a load test goes. Times are seconds."""
+
+    seconds: float = dial(3.0, "Seconds per rate.", metavar="SECONDS")
+    connections: int = dial(32, "Connections that are kept open.", metavar="N")
+    shares: str = dial("10,50,80,100,200", "Rates to try, in percent of the peak that was measured first, with commas.", metavar="LIST")
+    max_tokens: int = dial(32, "Longest answer of a model that chats or goes on.", metavar="N")
+
+
+@dataclass(frozen=True)
 class Served:
     """One model of a fleet.toml, or of the command line."""
 
