@@ -261,7 +261,7 @@ def test_a_chat_goes_through(engine):
 def test_the_context_has_an_end(engine):
     with pytest.raises(UsageError, match="the prompt has 3000 tokens and the context holds 2048") as caught:
         engine.complete([65] * 3000)
-    assert "fit_messages" in str(caught.value.hint)
+    assert "larger context" in str(caught.value.hint)
     with pytest.raises(UsageError, match="3000 tokens"):
         list(engine.generate([65] * 3000))
     answer = engine.complete([65] * 2040, Sampling(max_tokens=50, choices=("x" * 40,)))

@@ -183,3 +183,23 @@ def test_a_million_words_to_continue_are_refused_at_once(made, tmp_path):
         with pytest.raises(UsageError, match=r"the prompt has [0-9]+ tokens and the context holds"):
             writer.predict("a " * 1_000_000)
         assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("task", ["generate", "chat", "lm"])
+def test_test_rows_that_the_context_does_not_hold_do_not_end_the_run(tmp_path, task):
+    long = "0123456789 " * 60
+    rows = [*PAIRS, (long, "viel")]
+    if task == "lm":
+        (tmp_path / "a.txt").write_text(" ".join(str(number) for number in range(4000)))
+        heard = train_text(tmp_path / "a.txt", "lm", out=tmp_path / "out", epochs=0.2, **QUICK)
+    elif task == "generate":
+        write_pairs(tmp_path / "p.tsv")
+        (tmp_path / "t.tsv").write_text(pairs([("en", "de"), *PAIRS[:5], rows[-1]]))
+        heard = train_text(tmp_path / "p.tsv", task, out=tmp_path / "out", source="en", target="de", test=str(tmp_path / "t.tsv"), epochs=0.2, **QUICK)
+    else:
+        for name, some in (("p", PAIRS), ("t", [*PAIRS[:5], rows[-1]])):
+            (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}]}) + "\n"
+                                                            for a, b in some))
+        heard = train_text(tmp_path / "p.jsonl", task, out=tmp_path / "out", test=str(tmp_path / "t.jsonl"), epochs=0.2, **QUICK)
+    shipped = heard.receipt.data["entries"][-1]
+    assert verify(tmp_path / "out") == [] and (task == "lm" or (shipped["rows"] == 6 and shipped["cut"] >= 1))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...errors import DataError, UsageError
 from ...proof.bench import rss_mb
 from ...proof.intervals import bootstrap_interval
 from ...proof.text_receipt import TextReceipt, build_text_receipt
@@ -92,27 +92,40 @@ def measured_lead(pairs: Sequence[Pair], count: int, seed: int) -> dict[str, Any
 
 
 def measured_writer(writer: Writer, rows: Sequence[Pair | Conversation], seed: int) -> dict[str, Any]:
-    """The receipt's entry of a model that writes."""
+    """The receipt's entry of a model that writes. A question that its context does not hold counts as answered with nothing, and as cut.
+
+    Raises DataError where it holds none.
+    """
     task, rung = writer.task, writer.manifest.rungs[-1]
-    asked = [_question(writer, row) for row in rows]
+    known = [_question(writer, row) for row in rows]
+    beyond = [pair for pair, ids in known if ids is None]
+    asked = [(pair, ids) for pair, ids in known if ids is not None]
+    talks = [row for row, (_, ids) in zip(rows, known, strict=True) if isinstance(row, Conversation) and ids is not None]
+    if not asked:
+        raise DataError(f"none of {len(rows):,} test rows fits into a context of {writer.engine.context} tokens", hint="raise --context")
     said: list[Written] = []
     scores: dict[str, Any] = {}
     if task != "lm":
-        said = [writer.reply(row.before_last_answer()[0]) for row in rows if isinstance(row, Conversation)] or writer.predict([pair.source for pair, _ in asked])
-        scores = scores_of(task, [pair for pair, _ in asked], [one.text for one in said], seed)
+        said = [writer.reply(row.before_last_answer()[0]) for row in talks] or writer.predict([pair.source for pair, _ in asked])
+        scores = scores_of(task, [*(pair for pair, _ in asked), *beyond], [*(one.text for one in said), *("" for _ in beyond)], seed)
     scores |= _bits(writer, asked, seed)
     prompts = [ids if pair.source else writer.ids(pair.target[:200]) for pair, ids in asked]
-    cut = sum(one.finish == "length" for one in said)
+    cut = sum(one.finish == "length" for one in said) + len(beyond)
     return {"name": rung.name, "precision": rung.precision, "rows": len(rows), "scores": scores, "bytes": _size(writer),
             "parameters": rung.parameters, "speed": speed_of_engine(writer.engine, prompts, writer.prompt.max_tokens), "cut": cut}
 
 
-def _question(writer: Writer, row: Pair | Conversation) -> tuple[Pair, list[int]]:
-    """(what is asked and the references, the prompt's ids); of plain text the beginning of the prompt only."""
+def _question(writer: Writer, row: Pair | Conversation) -> tuple[Pair, list[int] | None]:
+    """(what is asked and the references, the prompt's ids or None where they are more than fit); of plain text the beginning of the prompt only."""
     if isinstance(row, Pair):
-        return row, writer.ids(row.source)
+        ids = writer.ids(row.source)
+        # What is translated or summarised goes in parts, where it is long.
+        return row, ids if writer.task in ("translate", "summarize") or len(ids) < writer.engine.context else None
     before, answer = row.before_last_answer()
-    return Pair(before[-1]["content"], answer), writer.chat_ids(writer.fit(before)[0])
+    try:
+        return Pair(before[-1]["content"], answer), writer.chat_ids(writer.fit(before)[0])
+    except UsageError:
+        return Pair(before[-1]["content"], answer), None
 
 
 def _bits(writer: Writer, asked: Sequence[tuple[Pair, list[int]]], seed: int) -> dict[str, Any]:
@@ -139,7 +152,7 @@ def speed_of_engine(engine: Engine, prompts: Sequence[list[int]], longest: int) 
     firsts, rates, wholes = [], [], []
     for prompt in prompts[:30]:
         started = perf_counter()
-        said = engine.complete(prompt, Sampling(max_tokens=most))
+        said = engine.complete(prompt[: engine.context // 2], Sampling(max_tokens=most))
         wholes.append((perf_counter() - started) * 1e3)
         firsts.append(said.seconds_first * 1e3)
         if said.tokens > 3:

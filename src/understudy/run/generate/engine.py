@@ -248,7 +248,7 @@ def _refusal(frame: dict[str, Any]) -> UnderstudyError:
     kind, message = frame.get("type"), str(frame.get("message"))
     if kind == "exceed_context_size_error":
         return UsageError(f"the prompt has {frame.get('n_prompt_tokens')} tokens and the context holds {frame.get('n_ctx')}",
-                          hint="shorten it, drop old turns (fit_messages), or open the engine with a larger context=")
+                          hint="shorten it, or take a model with a larger context")
     if "failed to parse grammar" in message:
         return UsageError("json_schema cannot be turned into a grammar", hint="a definition may not refer to itself before anything else")
     if kind == "empty_prompt":

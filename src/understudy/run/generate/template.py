@@ -87,7 +87,7 @@ def fit_messages(messages: Sequence[Message], count: Callable[[list[dict[str, st
     # Fewer turns are never more tokens, so the first start that fits is found by halving.
     if count(checked[:head] + checked[starts[high]:]) > limit:
         raise UsageError(f"the system prompt and the last turn have {count(checked[:head] + checked[starts[high]:])} tokens "
-                         f"and {limit} fit", hint="shorten them, or open the engine with a larger context=")
+                         f"and {limit} fit", hint="shorten them, allow a shorter answer, or take a model with a larger context")
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if count(checked[:head] + checked[starts[middle]:]) <= limit else (middle + 1, high)
