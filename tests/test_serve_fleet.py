@@ -200,7 +200,7 @@ def test_a_bundle_that_eats_memory_dies_in_its_trial(tmp_path):
     make_bundle(tmp_path / "fine")
     assert tried(tmp_path / "fine", 100_000)["checks"] == 0
     with pytest.raises(BundleError, match=r"memory than its trial allows|ended its trial with"):
-        tried(tmp_path / "fine", -(500 << 20) // 3)  # 12 MB in all: less than any model takes
+        tried(tmp_path / "fine", -(500 << 20) // 3)  # 12 MB in all: less than the process has already
 
 
 @pytest.mark.parametrize("name", ["../support", "/etc", "support/../support", "..", ".", "a\\b", "nobody", "x" * 300, "http://127.0.0.1/x", "sup%2fport", "support\x00"])
