@@ -145,18 +145,22 @@ def test_a_budget_from_python_and_for_the_wrong_task(made, tldr):
 
 
 def test_a_crash_in_native_code_costs_the_request_and_not_the_bundle(made):
+    import itertools
     import os
     import signal
-    import time
+    import threading
     from concurrent.futures import ThreadPoolExecutor
 
     from understudy.run.generate.wire import EngineError
 
     with load(made[0] / "en-de") as writer:
         wanted, pid = writer.predict(ASK).text, writer.engine.worker_pid
+        # In full swing, when several requests are always under way.
+        begun, calls, real = threading.Event(), itertools.count(), writer.engine.complete
+        writer.engine.complete = lambda *args: (next(calls) > 40 and begun.set(), real(*args))[1]
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(writer.predict, [ASK] * 3000)
-            time.sleep(0.5)
+            assert begun.wait(60)
             os.kill(pid, signal.SIGSEGV)
             with pytest.raises(EngineError, match="the worker ended while the request ran"):
                 asked.result(60)
