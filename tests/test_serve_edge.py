@@ -126,6 +126,27 @@ def test_pipelined_requests_are_answered_in_order(served):
     assert [part.split()[0] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"200", b"404"]
 
 
+@pytest.mark.parametrize("padding", [0, 3900, 5000])
+def test_an_answer_is_the_same_at_once_and_the_whole_way(served, padding):
+    """A small request to a quick model takes a short cut; in two halves, with a page's origin or padded it may not, and is answered alike."""
+    body = json.dumps({"inputs": QUESTION, "top": 3}).encode() + b" " * padding
+    whole = head(served, "/v1/classify", f"Content-Length: {len(body)}", "X-Request-Id: same", "Connection: close") + body
+    origin = head(served, "/v1/classify", f"Content-Length: {len(body)}", "X-Request-Id: same", "Connection: close", f"Origin: {served.address}") + body
+    chunked = head(served, "/v1/classify", "Transfer-Encoding: chunked", "X-Request-Id: same", "Connection: close") + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    said = []
+    for data in (whole, origin, chunked):
+        answer = served.raw(data)
+        top, _, told = answer.partition(b"\r\n\r\n")
+        lines = sorted(line.split(b":")[0].lower() for line in top.split(b"\r\n")[1:])
+        said.append((top.split(b"\r\n")[0], lines, {**json.loads(told), "milliseconds": 0}))
+    assert said[0] == said[1] == said[2] and said[0][0] == b"HTTP/1.1 200 OK"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as sock:
+        sock.sendall(whole[:-5])
+        time.sleep(0.1)
+        sock.sendall(whole[-5:])
+        assert sock.recv(100).startswith(b"HTTP/1.1 200")
+
+
 def opened(served, first: bytes) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", served.port), timeout=10)
     sock.sendall(first)

@@ -64,6 +64,20 @@ async def sort_texts(call: Call, model: str | None, texts: list[str]) -> tuple[E
         return entry, version, await sort_with(call, version, texts)
 
 
+def sort_now(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, Sorted] | None:
+    """`sort_texts` for one short text and a model that is loaded and quick; None for anything else, errors among it."""
+    if not isinstance(inputs, str) or len(inputs) > _SHORT or not inputs or inputs.isspace():
+        return None
+    fleet = call.service.fleet
+    entry = fleet.entry(model, "classify")
+    version = entry.chosen(inputs)
+    if version is None or entry.task != "classify" or not version.loaded.quick:
+        return None
+    with fleet.using(entry, version):
+        note(call, entry, version)
+        return entry, version, _sorted(cast(Understudy, version.loaded.model), [inputs])[0]
+
+
 async def sort_with(call: Call, version: Version, texts: list[str]) -> list[Sorted]:
     """Labels from a version that is in use."""
     opened = cast(Understudy, version.loaded.model)

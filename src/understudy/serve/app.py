@@ -55,7 +55,7 @@ class App:
             metrics.in_flight -= 1
             if connection is not None:
                 connection.task = None
-            self._told(scope, answer)
+            self.told(scope["method"], answer.route, answer.call, answer.number, answer.status, answer.code, answer.began)
 
     def number(self, given: bytes | None) -> str:
         """The id of a request: the client's own where it is a plain one."""
@@ -63,14 +63,13 @@ class App:
             return given.decode()
         return f"{self._prefix}-{next(self._count)}"
 
-    def _told(self, scope: Any, answer: Answering) -> None:
-        call, route = answer.call, answer.route
-        seconds = time.monotonic() - answer.began
-        model = call.notes.get("model") if call else None
-        self.service.metrics.told(route.path, answer.status, seconds, model)
-        told = {"id": answer.number, "method": scope["method"], "route": route.path, "status": answer.status, "ms": round(seconds * 1e3, 3)}
-        if answer.code:
-            told["code"] = answer.code
+    def told(self, method: str, route: Route, call: Call | None, number: str, status: int, code: str, began: float) -> None:
+        """Counts and logs a request that has ended."""
+        seconds = time.monotonic() - began
+        self.service.metrics.told(route.path, status, seconds, call.notes.get("model") if call else None)
+        told = {"id": number, "method": method, "route": route.path, "status": status, "ms": round(seconds * 1e3, 3)}
+        if code:
+            told["code"] = code
         if call is not None:
             if call.key:
                 told["key"] = call.key
@@ -80,6 +79,31 @@ class App:
             self.service.recent.append((time.time(), told))
         if self.log is not None:
             self.log.line(event="request", **told)
+
+    def at_once(self, method: str, path: str, given: list[tuple[bytes, bytes]], data: bytes) -> tuple[bytes, bytes] | None:
+        """(headers, body) of the answer where that is possible without waiting for anything; None for all else, and for all that is wrong.
+
+        A request that is answered here costs a third of one that goes the whole way through a task.
+        """
+        began, headers, hosts = time.monotonic(), dict(given), [value for name, value in given if name == b"host"]
+        try:
+            route, _ = self.router.find(method, path)
+            if route.at_once is None or b"origin" in headers or self.service.config.log_text:
+                return None
+            self.guard.host(hosts)
+            self.guard.origin(None, headers.get(b"sec-fetch-site"), hosts[0])
+            key = self.guard.key(route, headers.get(b"authorization"), headers.get(b"x-api-key"))
+            bodies.checked(headers, self.service.config.body)
+            call = Call(self.service, self.number(headers.get(b"x-request-id")), began + _seconds(headers, self.service.config.timeout), key.name if key else None)
+            said = route.at_once(call, bodies.decoded(data, route.body))
+        except Exception:
+            return None  # the whole way says what is wrong
+        if said is None:
+            return None
+        body = encode(said)
+        self.told(method, route, call, call.id, 200, "", began)
+        return b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n" % (
+            len(body), call.id.encode()), body
 
 
 class Answering:

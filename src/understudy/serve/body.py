@@ -18,13 +18,7 @@ Receive = Callable[[], Awaitable[Any]]
 
 async def read(receive: Receive, headers: dict[bytes, bytes], limit: int) -> bytes:
     """The whole body. Raises 413 before more than the limit is kept, 415 for what is not plain JSON, 400 where the client left."""
-    if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
-        raise Problem(415, "unsupported_encoding", "a body may not be packed (Content-Encoding)", close=True)
-    if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
-        raise Problem(415, "unsupported_media_type", "the Content-Type must be application/json", close=True)
-    told = headers.get(b"content-length", b"0")
-    if not told.isdigit() or len(told) > 18 or int(told) > limit:
-        raise _too_large(limit)
+    checked(headers, limit)
     message = await receive()
     data = message.get("body", b"")
     if message.get("more_body"):
@@ -41,6 +35,17 @@ async def read(receive: Receive, headers: dict[bytes, bytes], limit: int) -> byt
     if len(data) > limit:
         raise _too_large(limit)
     return data
+
+
+def checked(headers: dict[bytes, bytes], limit: int) -> None:
+    """Raises 415 for a body that is not plain JSON, 413 for one that says it is too large."""
+    if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
+        raise Problem(415, "unsupported_encoding", "a body may not be packed (Content-Encoding)", close=True)
+    if headers.get(b"content-type", b"").split(b";")[0].strip().lower() != b"application/json":
+        raise Problem(415, "unsupported_media_type", "the Content-Type must be application/json", close=True)
+    told = headers.get(b"content-length", b"0")
+    if not told.isdigit() or len(told) > 18 or int(told) > limit:
+        raise _too_large(limit)
 
 
 def _too_large(limit: int) -> Problem:

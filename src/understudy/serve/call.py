@@ -78,4 +78,6 @@ class Route:
     scope: str = "infer"
     shape: str = "openai"
     streams: bool = False
+    at_once: Callable[[Call, Any], Any] | None = None
+    """Answers without waiting for anything, where that is possible, or gives None: then `handler` is asked."""
     errors: tuple[int, ...] = ()

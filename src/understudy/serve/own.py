@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..fleet.entry import Version
+from ..fleet.entry import Entry, Version
 from ..fleet.generation import written
 from ..run.generate.sampling import Sampling
 from ..run.writing import Writer, Written
@@ -58,9 +58,19 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     """Labels for one text or several."""
     texts = answers.listed(body.inputs, call)
     entry, version, said = await answers.sort_texts(call, body.model, texts)
-    labels = version.loaded.model.manifest.labels
+    return _classified(call, body, entry, version, said)
+
+
+def classify_now(call: Call, body: ClassifyRequest) -> ClassifyResponse | None:
+    """The same, where it needs no waiting."""
+    found = answers.sort_now(call, body.model, body.inputs)
+    return None if found is None else _classified(call, body, found[0], found[1], [found[2]])
+
+
+def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Version, said: list[answers.Sorted]) -> ClassifyResponse:
     out = [Classified(one.label, one.confidence, one.label is None, one.best, one.rung) for one in said]
     if body.top > 1:
+        labels = version.loaded.model.manifest.labels
         for classified, one in zip(out, said, strict=True):
             order = (-one.probs).argsort(kind="stable")[:body.top]
             classified.top = [Label(labels[index], float(one.probs[index])) for index in order]
@@ -167,7 +177,8 @@ async def write_all(call: Call, version: Version, texts: list[str], **length: in
 
 
 ROUTES = [
-    Route("POST", "/v1/classify", classify, "Labels for one text or several.", ClassifyResponse, ClassifyRequest, errors=(404, 424)),
+    Route("POST", "/v1/classify", classify, "Labels for one text or several.", ClassifyResponse, ClassifyRequest, at_once=classify_now,
+          errors=(404, 424)),
     Route("POST", "/v1/translate", translate, "Translations of one text or several.", TranslateResponse, TranslateRequest, errors=(404, 424)),
     Route("POST", "/v1/summarize", summarize, "Summaries of one document or several.", SummarizeResponse, SummarizeRequest, errors=(404, 424)),
 ]

@@ -3,11 +3,14 @@
     headers  32 KiB in all, 100 of them, a path of 8 KiB, within header_timeout
     body     within body_timeout in all, in at most 65,536 pieces
     answer   a client that does not read is let go after stall_timeout
+
+A small request is kept until it is whole: where it can be answered without waiting for anything, it is, and no task is made for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
     from .config import ServeConfig
     from .metrics import Metrics
 
-HEAD_BYTES, HEADERS, URL_BYTES, PIECES = 32_768, 100, 8192, 65_536
+AtOnce = Callable[[str, str, list[tuple[bytes, bytes]], bytes], "tuple[bytes, bytes] | None"]
+HEAD_BYTES, HEADERS, URL_BYTES, PIECES, SMALL = 32_768, 100, 8192, 65_536, 4096
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
 _SAYS = {400: ("invalid_http", "this is no request that can be read"), 408: ("request_timeout", "the request took too long to arrive"),
          414: ("uri_too_long", f"a path may have {URL_BYTES} bytes"), 431: ("headers_too_large", f"headers may have {HEAD_BYTES} bytes, and be {HEADERS}"),
@@ -29,6 +33,7 @@ class Connection(HttpToolsProtocol):
 
     settings: ServeConfig
     metrics: Metrics
+    at_once: AtOnce
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -36,6 +41,8 @@ class Connection(HttpToolsProtocol):
         self._until = self._stalled = 0.0
         self._head = self._headers = self._pieces = 0
         self._in_head, self._refusal = True, 400
+        self._small: bytearray | None = None
+        self._ending = False
 
     def connection_made(self, transport: Any) -> None:
         """A client has come; one too many is told so and goes."""
@@ -92,19 +99,69 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """All headers are there; the body's time begins."""
         self._in_head, self._until = False, self.loop.time() + self.settings.body_timeout
-        super().on_headers_complete()
+        if self._may_be_small():
+            self._small = bytearray()
+        else:
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._pieces += 1
         if self._pieces > PIECES:
             self._stop(400)
-        super().on_body(body)
+        if self._small is None:
+            super().on_body(body)
+            return
+        self._small += body
+        if len(self._small) > SMALL:
+            self._whole_way()
 
     def on_message_complete(self) -> None:
         """The request is whole: from here on the client waits for us."""
         self._until = 0.0
+        if self._small is not None:
+            said = self.at_once("POST", self.url.decode("latin-1"), self.headers, bytes(self._small))
+            if said is not None:
+                self._small = None
+                self._answered(*said)
+                return
+            self._whole_way()
         super().on_message_complete()
+
+    def _may_be_small(self) -> bool:
+        """Whether this request could be answered at once, when its body is there: nothing else is under way on the connection."""
+        if (self._ending or self.parser.get_method() != b"POST" or self.expect_100_continue or self.parser.should_upgrade() or self.flow.write_paused
+                or (self.cycle is not None and not self.cycle.response_complete) or self.parser.get_http_version() != "1.1"):
+            return False
+        length = next((value for name, value in self.headers if name == b"content-length"), b"")
+        return length.isdigit() and len(length) < 5 and int(length) <= SMALL
+
+    def _whole_way(self) -> None:
+        """Hands the request on to the application, as if it had just begun to arrive."""
+        data, self._small = bytes(self._small or b""), None
+        super().on_headers_complete()
+        if data:
+            super().on_body(data)
+
+    def _answered(self, headers: bytes, body: bytes) -> None:
+        """Writes an answer, and waits for the next request as uvicorn does after its own."""
+        keep = self.parser.should_keep_alive() and not self._ending
+        lines = [b"HTTP/1.1 200 OK\r\n", *(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers), headers,
+                 b"\r\n" if keep else b"connection: close\r\n\r\n", body]
+        self.transport.write(b"".join(lines))
+        self.server_state.total_requests += 1
+        if not keep:
+            self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def shutdown(self) -> None:
+        """The service ends: what runs is finished, a request that is still arriving is answered, an idle connection goes."""
+        self._ending = True
+        if self._small is not None:
+            self._whole_way()
+        super().shutdown()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as is written."""
@@ -145,6 +202,6 @@ class Connection(HttpToolsProtocol):
         raise ValueError(status)
 
 
-def limited(settings: ServeConfig, metrics: Metrics) -> type[Connection]:
-    """The protocol class of a server with these settings."""
-    return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics})
+def limited(settings: ServeConfig, metrics: Metrics, at_once: AtOnce) -> type[Connection]:
+    """The protocol class of a server with these settings. `at_once` gives the answer to a small request where that needs no waiting."""
+    return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics, "at_once": staticmethod(at_once)})

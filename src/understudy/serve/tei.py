@@ -76,6 +76,17 @@ async def predict(call: Call, body: PredictRequest) -> list[Score | list[Score]]
     return [*cast(list[Score], out[0])] if isinstance(body.inputs, str) else out
 
 
+def predict_now(call: Call, body: PredictRequest) -> list[Score] | None:
+    """The same, where it needs no waiting."""
+    if body.raw_scores or body.truncation_direction in ("left", "Left"):
+        return None
+    found = answers.sort_now(call, body.model, body.inputs)
+    if found is None:
+        return None
+    labels, probs = cast(Understudy, found[1].loaded.model).labels, found[2].probs
+    return [Score(float(probs[index]), labels[index]) for index in (-probs).argsort(kind="stable")]
+
+
 async def embed(call: Call, body: EmbedRequest) -> list[list[float]]:
     """Vectors of texts, of length 1."""
     if not body.normalize:
@@ -108,7 +119,7 @@ def _from_the_right(direction: str | None) -> None:
 
 
 ROUTES = [
-    Route("POST", "/predict", predict, "Every label with its score (text-embeddings-inference).", list[Score | list[Score]], PredictRequest, shape="tei",
+    Route("POST", "/predict", predict, "Every label with its score (text-embeddings-inference).", list[Score | list[Score]], PredictRequest, shape="tei", at_once=predict_now,
           errors=(404, 424)),
     Route("POST", "/embed", embed, "Vectors of texts (text-embeddings-inference).", list[list[float]], EmbedRequest, shape="tei", errors=(404, 424)),
     Route("GET", "/info", info, "The classifier that is asked where a request names none (text-embeddings-inference).", Info, shape="tei", errors=(404,)),
