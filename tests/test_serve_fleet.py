@@ -193,6 +193,17 @@ def broken_server(root, tmp_path_factory):
         assert served.end() == 0
 
 
+def test_the_end_does_not_wait_for_what_is_being_tried(root, tmp_path):
+    with server(tmp_path, root / "support", flags=("--no-trust",)) as served:
+        asking = threading.Thread(target=lambda: served.ask("/v1/classify", {"inputs": QUESTION}))
+        asking.start()
+        time.sleep(0.15)
+        began = time.monotonic()
+        assert served.end() == 0 and time.monotonic() - began < 5
+        asking.join()
+        assert "Traceback" not in served.log.read_text("utf-8")
+
+
 def test_a_bundle_that_eats_memory_dies_in_its_trial(tmp_path):
     from understudy.errors import BundleError
     from understudy.fleet.trial import tried

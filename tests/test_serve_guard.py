@@ -51,7 +51,8 @@ def test_every_route_is_locked_unless_it_is_listed_as_open(locked, keys, route):
         return
     for wrong in ({}, bearer("us-wrong"), bearer(""), {"Authorization": "Basic eDp5"}, {"X-Api-Key": "x"}):
         status, headers, said = locked.ask(path, body, headers=wrong)
-        assert status == 401 and "needs a key" in str(said["error"]) and headers["www-authenticate"] == "Bearer"
+        # After twenty of them in a minute, wrong keys are no longer looked at.
+        assert (status == 401 and "needs a key" in str(said["error"]) and headers["www-authenticate"] == "Bearer") or (status == 429 and "wrong keys" in str(said))
     for scope, key in keys[1].items():
         status = locked.ask(path, body, headers=bearer(key))[0]
         assert (status == 403) == (scope not in (route.scope, "admin")), (scope, status)
@@ -65,7 +66,7 @@ def test_a_key_works_in_both_headers_and_from_the_environment(locked, keys):
 def test_strange_keys_are_refused_alike_and_no_key_is_in_the_log(locked, keys):
     strange = ["' OR '1'='1", "x" * 20_000, "sha256:" + "0" * 64, keys[1]["infer"][:-1], keys[1]["infer"] + "x", "\xff\xfe", "[]", "null"]
     said = [locked.ask("/v1/models", headers=bearer(one)) for one in strange]
-    assert {status for status, _, _ in said} == {401} and len({str(body) for _, _, body in said}) == 1
+    assert {status for status, _, _ in said} <= {401, 429} and len({str(body) for status, _, body in said if status == 401}) <= 1
     log = locked.log.read_text("utf-8")
     assert not any(secret in log for secret in (*keys[1].values(), "canary-key", "OR '1'"))
     with open(f"/proc/{locked.process.pid}/cmdline", "rb") as file:
@@ -151,3 +152,32 @@ def test_a_page_that_is_allowed_gets_its_own_name_back_and_nothing_else(served):
     assert "access-control-allow-credentials" not in told
     status, told, _ = served.ask("/v1/classify", method="OPTIONS", headers={**page, "Access-Control-Request-Method": "POST"})
     assert status == 200 and told["access-control-allow-methods"] == "POST" and "authorization" in told["access-control-allow-headers"]
+
+
+def test_how_often_somebody_may_ask_is_exact_and_remembers_only_so_many():
+    from understudy.serve.rates import _KNOWN, Rates
+
+    now = [0.0]
+    rates = Rates(60, clock=lambda: now[0])
+    assert [rates.wait("a") for _ in range(60)] == [0.0] * 60 and rates.wait("a") == pytest.approx(1.0) and rates.wait("b") == 0
+    now[0] = 10.0
+    assert [rates.wait("a") for _ in range(10)] == [0.0] * 10 and rates.wait("a") > 0 and rates.left("b") == 59
+    for number in range(2 * _KNOWN):
+        rates.wait(f"somebody {number}")
+    assert len(rates._buckets) == _KNOWN
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back_and_others_are_not(bundle, keys, tmp_path):
+    with server(tmp_path, bundle, flags=("--keys", str(keys[0]), "--rate", "10")) as served:
+        said = [served.ask("/v1/classify", {"inputs": QUESTION}, headers=bearer(keys[1]["infer"])) for _ in range(14)]
+        assert [status for status, _, _ in said] == [200] * 10 + [429] * 4
+        assert 1 <= int(said[-1][1]["retry-after"]) <= 8 and said[-1][2]["error"]["type"] == "rate_limit_error"
+        assert served.ask("/v1/classify", {"inputs": QUESTION}, headers=bearer(keys[1]["admin"]))[0] == 200
+        assert served.ask("/health")[0] == 200
+
+
+def test_who_tries_keys_is_slowed_down_and_who_has_one_is_not(bundle, keys, tmp_path):
+    with server(tmp_path, bundle, flags=("--keys", str(keys[0]))) as served:
+        said = [served.ask("/v1/models", headers=bearer(f"us-{number}"))[0] for number in range(30)]
+        assert said[:20] == [401] * 20 and set(said[22:]) == {429}
+        assert served.ask("/v1/models", headers=bearer(keys[1]["infer"]))[0] == 200

@@ -28,7 +28,7 @@ from .config import FleetConfig
 from .entry import Entry, Version
 from .loading import expected, load_bundle
 from .pool import Lane, Pool
-from .trial import tried
+from .trial import end_trials, tried
 from .writers import Writers
 
 _AGAIN = 5.0
@@ -241,7 +241,8 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Lets every model go."""
+        """Lets every model go; what is being tried or loaded is given up."""
+        end_trials()
         for entry in self.entries.values():
             async with entry.lock:
                 await self._unload(entry)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..errors import BundleError
 _SECONDS, _CPU = 120, 60
 _SPARE = 512 << 20
 _SAID = 4000
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 def tried(path: Path, file_bytes: int) -> dict[str, Any]:
@@ -33,19 +35,42 @@ def tried(path: Path, file_bytes: int) -> dict[str, Any]:
     limit = 3 * file_bytes + _SPARE
     command = [sys.executable, "-P", "-m", "understudy.fleet.trial", str(path), str(limit)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        raise BundleError(f"{path} was not ready after {_SECONDS} seconds in its trial, and was ended") from None
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
     except OSError as problem:
         raise BundleError(f"{path} cannot be tried: {problem.strerror or problem}") from None
-    lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    _running.add(child)
+    try:
+        said_last, _ = child.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"{path} was not ready after {_SECONDS} seconds in its trial, and was ended") from None
+    finally:
+        _running.discard(child)
+        _end(child)
+    return _told(path, child.returncode, said_last, limit)
+
+
+def end_trials() -> None:
+    """Ends the trials that run, where nobody waits for them any more."""
+    for child in list(_running):
+        _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    # The child leads a session of its own: what it started goes with it.
+    with contextlib.suppress(OSError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _told(path: Path, code: int, said_last: bytes, limit: int) -> dict[str, Any]:
+    lines = said_last.decode("utf-8", "replace").strip().splitlines()
     with contextlib.suppress(ValueError, IndexError):
         said = json.loads(lines[-1])
         if isinstance(said, dict) and "problem" in said:
             raise BundleError(str(said["problem"])[:_SAID])
-        if isinstance(said, dict) and "id" in said and done.returncode == 0:
+        if isinstance(said, dict) and "id" in said and code == 0:
             return said
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    how = f"signal {-code}" if code < 0 else f"exit status {code}"
     raise BundleError(f"{path} ended its trial with {how}", hint=f"the trial allows {limit >> 20} MiB of memory and {_CPU} seconds of processor time")
 
 

@@ -88,11 +88,11 @@ class App:
         began, headers, hosts = time.monotonic(), dict(given), [value for name, value in given if name == b"host"]
         try:
             route, _ = self.router.find(method, path)
-            if route.at_once is None or b"origin" in headers or self.service.config.log_text:
+            if route.at_once is None or b"origin" in headers or self.service.config.log_text or self.service.config.rate:
                 return None
             self.guard.host(hosts)
             self.guard.origin(None, headers.get(b"sec-fetch-site"), hosts[0])
-            key = self.guard.key(route, headers.get(b"authorization"), headers.get(b"x-api-key"))
+            key = self.guard.known(route, headers.get(b"authorization"), headers.get(b"x-api-key"))
             bodies.checked(headers, self.service.config.body)
             call = Call(self.service, self.number(headers.get(b"x-request-id")), began + _seconds(headers, self.service.config.timeout), key.name if key else None)
             said = route.at_once(call, bodies.decoded(data, route.body))
@@ -145,7 +145,7 @@ class Answering:
             if method == "OPTIONS" and app.router.methods(path):
                 return self._preflight(path)
         self.route, tail = app.router.find(method, path)
-        key = app.guard.key(self.route, headers.get(b"authorization"), headers.get(b"x-api-key"))
+        key = app.guard.key(self.route, headers.get(b"authorization"), headers.get(b"x-api-key"), (self.scope.get("client") or ("",))[0])
         call = self.call = Call(service, self.number, self.began + _seconds(headers, service.config.timeout), key.name if key else None)
         if tail:
             call.notes["tail"] = tail

@@ -27,6 +27,8 @@ class ServeConfig(FleetConfig):
     keys: str | None = dial(None, "A file of API keys, one a line as `understudy serve --make-key NAME` prints it.", metavar="FILE")
     allow_host: str | None = dial(None, "Further names that this server may be called by, with commas: models.example.org.", metavar="NAMES")
     allow_origin: str | None = dial(None, "Web pages that may call this server, with commas: https://app.example.org.", metavar="ORIGINS")
+    rate: int | None = dial(None, "Requests a minute that one key may make, or one address where there are no keys; more are answered 429.", metavar="N",
+                            least=1, most=10_000_000)
     body: int = dial(2_000_000, "The most that a request's body may have.", metavar="BYTES", parse="parse_size", least=1000)
     inputs: int = dial(256, "Texts that one request may hold.", metavar="N", least=1, most=100_000)
     connections: int = dial(1024, "Connections that may be open at once.", metavar="N", least=1, most=100_000)

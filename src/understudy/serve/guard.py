@@ -13,10 +13,13 @@ from ..errors import UsageError
 from .call import Route
 from .config import ServeConfig
 from .keys import Key, Keys
-from .problems import Problem
+from .problems import Problem, later
+from .rates import Rates
 
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _REMEMBERED = 1000
+_WRONG = 20
+"""Wrong keys a minute from one address; more are not even looked at."""
 
 
 def is_loopback(host: str) -> bool:
@@ -44,6 +47,8 @@ class Guard:
         self._numbers = None if is_loopback(config.host) else port
         self._origins = {one.strip().encode() for one in (config.allow_origin or "").split(",") if one.strip()}
         self._known: set[bytes] = set()
+        self._rates = Rates(config.rate) if config.rate else None
+        self._wrong = Rates(_WRONG)
 
     def host(self, hosts: list[bytes]) -> None:
         """Raises 400 without one Host, 421 for one that is not ours."""
@@ -83,17 +88,37 @@ class Guard:
             return None
         raise Problem(403, "origin_not_allowed", "that page may not call this server; --allow-origin adds one", close=True)
 
-    def key(self, route: Route, authorization: bytes | None, plain: bytes | None) -> Key | None:
-        """The key that asks. Raises 401 without one that is known, 403 where it may not do this."""
+    def key(self, route: Route, authorization: bytes | None, plain: bytes | None, address: str) -> Key | None:
+        """The key that asks. Raises 401 without one that is known, 403 where it may not do this, 429 where it asks too often."""
+        if route.scope == "open":
+            return None
+        owner = self._owner(route, authorization, plain, address) if self.keys else None
+        if self._rates is not None and (seconds := self._rates.wait(f"key {owner.name}" if owner else address)):
+            raise later(429, "rate_limit_exceeded", f"{self._rates.per_minute} requests a minute may be made (--rate)", seconds)
+        return owner
+
+    def known(self, route: Route, authorization: bytes | None, plain: bytes | None) -> Key | None:
+        """The key that asks, where it may; counts nothing. Raises LookupError for one that is not known or may not."""
         if not self.keys or route.scope == "open":
             return None
-        presented = plain
-        if authorization is not None and authorization[:7].lower() == b"bearer ":
-            presented = authorization[7:].strip()
-        owner = self.keys.owner(presented or b"")
+        owner = self.keys.owner(_presented(authorization, plain))
+        if owner is None or route.scope not in owner.scopes:
+            raise LookupError(route.path)
+        return owner
+
+    def _owner(self, route: Route, authorization: bytes | None, plain: bytes | None, address: str) -> Key:
+        owner = self.keys.owner(_presented(authorization, plain))
         if owner is None:
+            if seconds := self._wrong.wait(address):
+                raise later(429, "rate_limit_exceeded", "too many wrong keys came from this address", seconds)
             raise Problem(401, "invalid_api_key", "this server needs a key: Authorization: Bearer …",
                           headers=((b"www-authenticate", b"Bearer"), (b"x-should-retry", b"false")))
         if route.scope not in owner.scopes:
             raise Problem(403, "insufficient_scope", f"this key may not do that; it needs the scope {route.scope}", headers=((b"x-should-retry", b"false"),))
         return owner
+
+
+def _presented(authorization: bytes | None, plain: bytes | None) -> bytes:
+    if authorization is not None and authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return plain or b""
