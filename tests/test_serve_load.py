@@ -204,3 +204,25 @@ def test_sixteen_large_texts_do_not_hold_up_health(served):
     watching.join()
     assert set(said) <= {200, 503} and 200 in said
     assert sorted(healthy)[int(0.9 * len(healthy))] < 0.25
+
+
+def test_long_texts_are_bounded_end_in_time_and_stop_when_their_client_leaves(bundles, tmp_path):
+    translator = make_writer(tmp_path / "en-de", "translate", context=512)
+    text = " ".join(f"This is the sentence number {number}." for number in range(400))
+    with server(tmp_path, translator, flags=("--slots", "2", "--queue", "3")) as served:
+        assert served.ask("/v1/translate", {"inputs": "Hello."})[0] == 200
+        began = time.perf_counter()
+        assert served.ask("/v1/translate", {"inputs": text}, headers={"X-Timeout-Ms": "200"})[0] == 504 and time.perf_counter() - began < 2
+        with ThreadPoolExecutor(20) as pool:
+            said = list(pool.map(lambda _: served.ask("/v1/translate", {"inputs": text}, headers={"X-Timeout-Ms": "1500"})[0], range(20)))
+        assert said.count(503) == 15 and set(said) <= {503, 504, 200}
+        body = json.dumps({"inputs": text}).encode()
+        with socket.create_connection(("127.0.0.1", served.port)) as sock:
+            sock.sendall(b"POST /v1/translate HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (served.port, len(body), body))
+            time.sleep(0.2)
+        time.sleep(0.4)
+        now = one(served, "en-de")
+        assert now["running"] == now["waiting"] == 0
+        began = time.perf_counter()
+        assert served.ask("/v1/translate", {"inputs": "Hello."})[0] == 200 and time.perf_counter() - began < 0.5
+        assert "Traceback" not in served.log.read_text("utf-8")

@@ -17,7 +17,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from .pool import Lane, Pool
 from .trial import end_trials, tried
 from .writers import Writers
 
+_AT_ONCE = 4
+"""Bundles that are tried, loaded or given up at the same time."""
 _AGAIN = 5.0
 """Seconds before a bundle that could not be loaded is tried again by a request."""
 log = logging.getLogger("understudy.fleet")
@@ -49,6 +53,8 @@ class Fleet:
         self._reserved = 0
         self._proved: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Threads of their own: a bundle that takes minutes in its trial may not keep prompts from being read.
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "loading")
         self.evictions = self.loads = 0
 
     def add(self, name: str, path: Path, *, aliases: tuple[str, ...] = (), pin: bool = False, languages: tuple[str, str] | None = None) -> Entry:
@@ -115,14 +121,14 @@ class Fleet:
 
     async def _loaded(self, path: Path, entry: Entry) -> Version:
         """A version of the bundle in a folder, tried in a child first, with room made for it."""
-        need = await asyncio.to_thread(expected, path, self.config.slots)
+        need = await self._in_thread(expected, path, self.config.slots)
         await self._make_room(need, entry)
         try:
-            mark = await asyncio.to_thread(_mark, path)
+            mark = await self._in_thread(_mark, path)
             if not self.config.trust and mark not in self._proved:
-                await asyncio.to_thread(tried, path, need)
+                await self._in_thread(tried, path, need)
                 self._proved.add(mark)
-            loaded = await asyncio.to_thread(load_bundle, path, slots=self.config.slots)
+            loaded = await self._in_thread(partial(load_bundle, path, slots=self.config.slots))
         finally:
             self._reserved -= need
         self.loads += 1
@@ -178,8 +184,8 @@ class Fleet:
             return
         if not await version.drained(self.config.drain):
             log.warning("requests that took longer than %g seconds were ended with their model", self.config.drain)
-        await asyncio.to_thread(version.loaded.close)
-        await asyncio.to_thread(memory.give_back)
+        await self._in_thread(version.loaded.close)
+        await self._in_thread(memory.give_back)
 
     async def swap(self, name: str, path: Path | None = None, share: float = 1.0) -> Entry:
         """Loads the bundle in `path` (the model's own folder again where none is given) and lets it answer a share of the requests.
@@ -235,6 +241,9 @@ class Fleet:
             entry.path, entry.previous_path = entry.previous_path or entry.path, entry.path
         return entry
 
+    def _in_thread(self, work: Callable[..., Any], *given: Any) -> Any:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+
     def _later(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
@@ -249,6 +258,7 @@ class Fleet:
         while self._tasks:
             await asyncio.wait(self._tasks)
         self.pool.close()
+        self._threads.shutdown(wait=False)
 
 
 def _mark(path: Path) -> str:

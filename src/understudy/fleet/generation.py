@@ -9,20 +9,21 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import cast
 
+from ..errors import DeadlineError
 from ..run.generate.results import Completion, Piece
 from ..run.generate.sampling import Sampling
 from ..run.writing import Writer, Written
 from .entry import Version
-from .writers import Writers
+from .writers import Writers, until
 
 _DOCUMENTS = ThreadPoolExecutor(16, "documents")
 """Threads that wait for the parts of long texts: apart from those that load models, which may not wait for them."""
 
 
-async def completed(version: Version, prompt: Sequence[int], sampling: Sampling, deadline: float) -> tuple[Completion, Piece]:
+async def completed(version: Version, prompt: Sequence[int], sampling: Sampling, deadline: float, *, counted: bool = False) -> tuple[Completion, Piece]:
     """The whole continuation of one prompt, and the piece it came in (which has the probabilities)."""
     engine = cast(Writer, version.loaded.model).engine
-    async with aclosing(cast(Writers, version.lane).write(engine, prompt, sampling, deadline, stream=False)) as pieces:  # type: ignore[type-var]
+    async with aclosing(cast(Writers, version.lane).write(engine, prompt, sampling, deadline, stream=False, counted=counted)) as pieces:  # type: ignore[type-var]
         piece = await anext(pieces)
         timings = piece.timings
         assert timings is not None and piece.finish is not None
@@ -31,23 +32,28 @@ async def completed(version: Version, prompt: Sequence[int], sampling: Sampling,
 
 async def written(version: Version, text: str, sampling: Sampling, deadline: float, *, words: int | None = None, sentences: int | None = None) -> Written:
     """The answer to a text as `Writer.predict` gives it, each of its parts in the model's line. Raises what `Writers.write` raises."""
-    writer, loop = cast(Writer, version.loaded.model), asyncio.get_running_loop()
+    writer, lane, loop = cast(Writer, version.loaded.model), cast(Writers, version.lane), asyncio.get_running_loop()
     running: set[Future[tuple[Completion, Piece]]] = set()
     left = False
 
     def complete(prompt: list[int], how: Sampling) -> Completion:
         if left:
             raise CancelledError
-        asked = asyncio.run_coroutine_threadsafe(completed(version, prompt, how, deadline), loop)
+        asked = asyncio.run_coroutine_threadsafe(completed(version, prompt, how, deadline, counted=True), loop)
         running.add(asked)
         try:
             return asked.result()[0]
         finally:
             running.discard(asked)
 
+    def predicted() -> Written:
+        return writer.predict(text, sampling, words=words, sentences=sentences, complete=complete)
+
     try:
-        return await loop.run_in_executor(_DOCUMENTS, lambda: writer.predict(text, sampling, words=words, sentences=sentences, complete=complete))
-    except asyncio.CancelledError:
+        with lane.document():
+            async with until(deadline):
+                return await loop.run_in_executor(_DOCUMENTS, predicted)
+    except (asyncio.CancelledError, DeadlineError):
         left = True
         for asked in list(running):
             asked.cancel()

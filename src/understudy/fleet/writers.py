@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from ..errors import BusyError, DeadlineError, UnderstudyError
 from ..run.generate.engine import Engine
@@ -24,22 +24,21 @@ class Writers:
     def __init__(self, slots: int, most: int) -> None:
         self.slots, self.most, self.free = slots, most, slots
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self.seconds, self._silent = 1.0, 0
+        self.seconds, self._silent, self._documents = 1.0, 0, 0
 
     @property
     def busy(self) -> int:
         """Requests that run."""
         return self.slots - self.free
 
-    async def enter(self) -> None:
-        """Waits for a slot. Raises BusyError where the line is full."""
+    async def enter(self, *, counted: bool = False) -> None:
+        """Waits for a slot. Raises BusyError where the line is full; what is `counted` already, as a part of a document, always fits."""
         if self.free and not self.waiting:
             self.free -= 1
             return
         self.waiting = deque(one for one in self.waiting if not one.done()) if len(self.waiting) >= self.most else self.waiting
-        if len(self.waiting) >= self.most:
-            wait = min(30.0, max(1.0, len(self.waiting) * self.seconds / self.slots))
-            raise BusyError("the line before this model is full", retry_after=wait, hint="ask again later, or raise --queue")
+        if len(self.waiting) >= self.most and not counted:
+            raise self._full()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append(turn)
         try:
@@ -48,6 +47,21 @@ class Writers:
             if turn.done() and not turn.cancelled():
                 self.leave()  # the slot was given in the moment in which its owner left
             raise
+
+    def _full(self) -> BusyError:
+        wait = min(30.0, max(1.0, len(self.waiting) * self.seconds / self.slots))
+        return BusyError("the line before this model is full", retry_after=wait, hint="ask again later, or raise --queue")
+
+    @contextlib.contextmanager
+    def document(self) -> Iterator[None]:
+        """Counts a text whose parts will stand in the line. Raises BusyError where as many texts are there as requests may wait."""
+        if self._documents >= self.most + self.slots:
+            raise self._full()
+        self._documents += 1
+        try:
+            yield
+        finally:
+            self._documents -= 1
 
     def leave(self) -> None:
         """Gives the slot to the next in line."""
@@ -58,17 +72,18 @@ class Writers:
                 return
         self.free += 1
 
-    async def write(self, engine: Engine, prompt: Sequence[int], sampling: Sampling, deadline: float, *, stream: bool) -> AsyncIterator[Piece]:
+    async def write(self, engine: Engine, prompt: Sequence[int], sampling: Sampling, deadline: float, *, stream: bool,
+                    counted: bool = False) -> AsyncIterator[Piece]:
         """The pieces of one continuation; leaving early cancels it. Raises BusyError, DeadlineError, and what `Engine.begin` says."""
-        async with _until(deadline):
-            await self.enter()
+        async with until(deadline):
+            await self.enter(counted=counted)
         began, heard, request = time.monotonic(), _Heard(), None
         try:
-            async with _until(deadline):
+            async with until(deadline):
                 request = await _begun(engine, prompt, sampling, heard, stream)
             while True:
                 # The limit is around the waiting alone: it would end whatever its task does while this generator is left at `yield`.
-                async with _until(deadline):
+                async with until(deadline):
                     piece = await heard.next()
                 self._silent = 0
                 yield piece
@@ -112,7 +127,8 @@ class _Heard:
 
 
 @contextlib.asynccontextmanager
-async def _until(deadline: float) -> AsyncIterator[None]:
+async def until(deadline: float) -> AsyncIterator[None]:
+    """Raises DeadlineError where the block is not done at a moment of the monotonic clock."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             yield
