@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _TRY = "where is the parcel that I ordered last week, and when will it come to my house at last?"
 _QUICK = 0.0006
 """Seconds: up to here an answer is made on the event loop, because handing it to a thread and back takes longer."""
+_TRIES = 20
 _CHILD = 60_000_000
 """Bytes that the process of a writing model takes before it holds any."""
 _one_by_one = threading.Lock()
@@ -102,8 +103,9 @@ def _warmed(model: Understudy | Summariser | Writer) -> bool:
         return False
     for rung in model.manifest.rungs:
         model.answer([_TRY], force=rung.name)
+    # The least of many: on a busy machine most of them are disturbed.
     times = []
-    for _ in range(5):
+    for _ in range(_TRIES):
         began = perf_counter()
         for rung in model.manifest.rungs:
             model.raw_logits(rung.name, [_TRY])
