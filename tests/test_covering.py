@@ -8,35 +8,44 @@ from understudy.run.generate.sampling import Sampling
 from understudy.tasks.slots import Slots
 
 SLOTS = Slots(("name",), ("name", "food", "area"))
-ASKED = "name[Aromi], food[Thai], area[riverside]"
+ASKED = "name[Zizzi], food[Thai], area[riverside]"
 
 
-def asked(*texts):
-    """(an engine that says these texts one after another, how it was asked)."""
-    heard: list[Sampling] = []
+BLANK = {name: 0 for name in Completion.__dataclass_fields__ if name not in ("text", "ids", "finish")}
 
-    def ask(how):
-        heard.append(how)
-        return Completion(text=texts[min(len(heard), len(texts)) - 1], ids=(), finish="end", **BLANK)
+
+def asked(*texts, finish="end"):
+    """(an engine that says these texts one after another, what it was asked)."""
+    heard: list[tuple[str, Sampling]] = []
+
+    def ask(text, how):
+        heard.append((text, how))
+        return Completion(text=texts[min(len(heard), len(texts)) - 1], ids=(len(heard),), finish=finish, **BLANK)
 
     return ask, heard
 
 
-BLANK = {name: None for name in Completion.__dataclass_fields__ if name not in ("text", "ids", "finish")}
-
-
 def test_a_whole_answer_is_asked_for_once():
     ask, heard = asked("⟨name⟩ is Thai, by the river.")
-    assert covered(ASKED, SLOTS, ask, Sampling(seed=3)).text == "Aromi is Thai, by the river." and len(heard) == 1
+    assert covered(ASKED, SLOTS, ask, Sampling(seed=3)).text == "Zizzi is Thai, by the river." and len(heard) == 1
 
 
 def test_the_answer_that_says_most_is_kept():
     ask, heard = asked("⟨name⟩.", "⟨name⟩ is Thai.", "Nothing.")
     said = covered(ASKED, SLOTS, ask, Sampling(seed=3))
-    assert said.text == "Aromi is Thai." and SLOTS.flags(ASKED, said.text) == ("area[riverside] is not mentioned",)
-    assert [how.temperature for how in heard[:2]] == [0, 0.7] and [how.seed for how in heard[:3]] == [3, 4, 5]
+    assert said.text == "Zizzi is Thai." and SLOTS.flags(ASKED, said.text) == ("area[riverside] is not mentioned",)
+    assert [how.temperature for _, how in heard[:2]] == [0, 0.7] and [how.seed for _, how in heard[:3]] == [3, 4, 5]
     ask, heard = asked("⟨name⟩.", "⟨name⟩ is Thai, by the river.", "Nothing.")
     assert covered(ASKED, SLOTS, ask, Sampling()).text.endswith("river.") and len(heard) == 2
+
+
+def test_what_no_try_says_is_asked_for_by_itself():
+    ask, heard = asked(*["⟨name⟩ is Thai."] * 6, "Well.", "⟨name⟩ is by the river.")
+    said = covered(ASKED, SLOTS, ask, Sampling())
+    assert said.text == "Zizzi is Thai. Zizzi is by the river." and said.ids == (1, 8)
+    assert heard[6][0] == "name[Zizzi], area[riverside]"
+    ask, heard = asked(*["⟨name⟩ is Thai."] * 6, finish="length")
+    assert covered(ASKED, SLOTS, ask, Sampling()).finish == "length" and len(heard) == 6, "what was cut is not gone on with"
 
 
 def test_a_text_that_is_no_list_is_asked_for_once():

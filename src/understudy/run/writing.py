@@ -145,7 +145,7 @@ class Writer:
     def _complete(self, complete: Complete, part: str, sampling: Sampling) -> Completion:
         if not self._asked(part):
             return _NOTHING
-        return covered(part, self.prompt.slots, lambda how: complete(self.ids(part), how), sampling)
+        return covered(part, self.prompt.slots, lambda text, how: complete(self.ids(text), how), sampling)
 
     def reply(self, messages: Sequence[Mapping[str, str]], sampling: Sampling | None = None) -> Written:
         """The assistant's next turn. Of a conversation that is too long the oldest turns are left out (`fit` says which)."""
