@@ -101,6 +101,15 @@ def test_an_epoch_asks_for_every_wanted_token_once(lengths, context, tokens):
         assert torch.equal(flat[batch.at + 1], batch.next)
 
 
+def test_batches_have_few_shapes():
+    rng = np.random.default_rng(1)
+    made = sequences_of([[(list(range(int(length))), True)] for length in rng.integers(5, 61, 3000)])
+    shapes = {tuple(batch.ids.shape) for batch in epoch(made, 512, 512, rng)}
+    widths = {width for _, width in shapes}
+    assert widths == {8, 16, 24, 32, 40, 48, 56, 64} and len(shapes) <= 2 * len(widths) + 1, "every shape costs a CPU megabytes"
+    assert max(batch.ids.shape[1] for batch in epoch(made, 512, 61, rng, pack=False)) == 61, "never wider than the context"
+
+
 def test_it_learns_and_the_loss_is_per_wanted_token(tokenizer):
     made = encoded([Pair("", text) for text in TEXTS], tokenizer, 64)
     model = small()
@@ -165,5 +174,5 @@ def test_a_full_disk_does_not_end_the_run(tokenizer, tmp_path, monkeypatch):
     made = encoded([Pair("", text) for text in TEXTS], tokenizer, 64)
     heard: list[str] = []
     last = train_language(small(), made, LanguageConfig(epochs=6, tokens=64, save_every=0.0), 0, state=tmp_path / "s.safetensors", key="k", note=heard.append)
-    assert last.step == 12 and len(heard) == 1 and "No space left" in heard[0]
+    assert last.share == 1 and len(heard) == 1 and "No space left" in heard[0]
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,7 @@ from .distil import Distil
 from .sequences import Batch, Sequences, count_batches, epoch
 
 Model = Decoder | Based
-_ROWS = 8192
+_ROWS, _FULL = 8192, 256
 """Hidden states scored against the vocabulary at once: bounds the memory of the logits."""
 
 
@@ -131,7 +131,8 @@ def loss_of(model: Model, batch: Batch, smoothing: float = 0.0, distil: Distil |
     parts = []
     for begin in range(0, len(h), _ROWS):
         some, wanted = h[begin:begin + _ROWS], batch.next[begin:begin + _ROWS]
-        logits = model.logits(some)
+        # As few shapes as can be: see `sequences`.
+        logits = model.logits(F.pad(some, (0, 0, 0, -len(some) % _FULL)))[:len(some)]
         if share < 1:
             parts.append((1 - share) * F.cross_entropy(logits, wanted, reduction="sum", label_smoothing=smoothing))
         if distil and said is not None:

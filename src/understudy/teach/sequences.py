@@ -14,6 +14,9 @@ import numpy as np
 import torch
 
 PAD_SEGMENT = -1
+_STEP = 8
+"""Rows are as wide as a multiple of this. A CPU prepares and keeps a program for every shape of a product, megabytes each: a run in which
+all batches differ grows by gigabytes and waits for those programs."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def epoch(sequences: Sequences, tokens: int, context: int, rng: np.random.Genera
     """
     groups, packed = _groups(sequences.lengths, tokens, context, rng, pack)
     for index in rng.permutation(len(groups))[first:]:
-        yield _batch(sequences, groups[index], packed)
+        yield _batch(sequences, groups[index], packed, context)
 
 
 def count_batches(sequences: Sequences, tokens: int, context: int, rng: np.random.Generator, *, pack: bool = True) -> int:
@@ -119,7 +122,11 @@ def _groups(lengths: np.ndarray, tokens: int, context: int, rng: np.random.Gener
         return [], False
     packed = pack and float(np.quantile(lengths, 0.9)) * 2 > context
     rows = _packed(lengths, context, rng) if packed else _by_length(lengths, rng)
-    return _grouped(rows, [int(lengths[row].sum()) for row in rows], tokens), packed
+    return _grouped(rows, [_wide(int(lengths[row].sum()), context) for row in rows], tokens), packed
+
+
+def _wide(size: int, context: int) -> int:
+    return max(size, min(-(-size // _STEP) * _STEP, context))
 
 
 def _by_length(lengths: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
@@ -158,9 +165,9 @@ def _grouped(rows: list[np.ndarray], sizes: list[int], tokens: int) -> list[list
     return groups
 
 
-def _batch(sequences: Sequences, rows: list[np.ndarray], packed: bool) -> Batch:
+def _batch(sequences: Sequences, rows: list[np.ndarray], packed: bool, context: int) -> Batch:
     sizes = [int(sequences.lengths[row].sum()) for row in rows]
-    longest = max(sizes)
+    longest = _wide(max(sizes), context)
     ids = np.zeros((len(rows), longest), np.int64)
     segments = np.full((len(rows), longest), PAD_SEGMENT, np.int64)
     wanted = np.zeros((len(rows), longest), bool)
