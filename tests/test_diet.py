@@ -24,7 +24,7 @@ def loaded(code: str, names: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("module", ["understudy", "understudy.tasks.reading", "understudy.bundle", "understudy.run.answer", "understudy.run.kinds.encoder",
-                                    "understudy.proof.receipt", "understudy.proof.certify", "understudy.recipes.proving", "understudy.recipes.inspecting"])
+                                    "understudy.proof.receipt", "understudy.proof.certify", "understudy.recipes.proving", "understudy.recipes.inspecting", "understudy.fleet.fleet", "understudy.fleet.generation", "understudy.serve.server"])
 def test_the_shop_floor_never_sees_the_workshop(module):
     assert loaded(f"import {module}", WORKSHOP) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -79,6 +80,7 @@ def test_the_openapi_document_has_every_route_and_holds_together(served):
     assert told["components"]["schemas"]["ClassifyRequest"]["additionalProperties"] is False
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl(served):
     done = subprocess.run(["curl", "-s", f"{served.address}/v1/classify", "-H", "Content-Type: application/json", "-d", json.dumps({"inputs": QUESTION})],
                           capture_output=True, timeout=20, check=True)
