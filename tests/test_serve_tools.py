@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,56 @@ def test_the_service_stays_within_its_memory(tmp_path):
         after = some(60_000 if LONG else 2000)
         connection.close()
         assert after - before < 8_000_000 and len(os.listdir(f"/proc/{served.process.pid}/fd")) <= files + 1
+
+
+class Stuck:
+    """Standard error as it may be: nobody reads it, or the disk is full."""
+
+    def __init__(self, problem: Exception | None) -> None:
+        self.problem, self.free, self.text = problem, threading.Event(), ""
+
+    def write(self, text: str) -> None:
+        if self.problem is not None:
+            raise self.problem
+        assert self.free.wait(10)
+        self.text += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_a_log_that_nobody_takes_holds_nothing_up_and_what_is_lost_is_counted():
+    from understudy.serve.logs import Log
+
+    lost = []
+    stuck = Stuck(None)
+    log = Log(stuck, dropped=lambda: lost.append(1))  # type: ignore[arg-type]
+    began = time.perf_counter()
+    for number in range(12_000):
+        log.line(event="request", number=number)
+    assert time.perf_counter() - began < 2
+    time.sleep(0.3)
+    for number in range(12_000):
+        log.line(event="request", number=number)
+    assert len(lost) > 2000
+    stuck.free.set()
+    log.close()
+    assert stuck.text.count("\n") + len(lost) == 24_000
+    lost.clear()
+    full = Log(Stuck(OSError(28, "no space")), dropped=lambda: lost.append(1))  # type: ignore[arg-type]
+    full.line(event="x")
+    full.close()
+    assert lost == [1]
+
+
+def test_nothing_in_a_line_of_the_log_can_begin_another_or_reach_a_terminal():
+    from understudy.serve.logs import Log
+
+    stream = Stuck(None)
+    stream.free.set()
+    log = Log(stream)  # type: ignore[arg-type]
+    log.line(event="x", text="a\r\n{\"forged\": 1}\x1b[2J\x00", long="y" * 10_000)
+    log.close()
+    assert stream.text.count("\n") == 1 and "\x1b" not in stream.text and "\r" not in stream.text
+    told = json.loads(stream.text)
+    assert told["text"].startswith("a\r\n") and len(told["long"]) == 2000
