@@ -62,7 +62,7 @@ def test_the_commands_of_the_readme_answer(tmp_path, monkeypatch, capsys):
     write_rows(tmp_path / "fresh-labelled.csv", 40)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    ran = [line for line in lines_of("sh") if line.split()[1] in ("predict", "prove", "show")]
+    ran = [line for line in lines_of("sh") if line.split()[1] in ("predict", "prove", "show", "score")]
     assert len(ran) >= 5
     for line in ran:
         assert _run(shlex.split(line)[1:], as_json=False) == 0, capsys.readouterr().err
