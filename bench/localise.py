@@ -14,7 +14,7 @@ import json
 import platform
 import shlex
 import sys
-import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--epochs", default=8.0, type=float)
     parser.add_argument("--time-budget", default=7200.0, type=float, help="seconds")
     parser.add_argument("--precision", default="q8_0")
+    parser.add_argument("--work", type=Path, default=Path(".cache/localise"), help="folder for the bundle")
     parser.add_argument("--bundle", help="use this bundle instead of training one")
     parser.add_argument("--test", action="store_true", help="answer the test file (once, when everything is chosen)")
     parser.add_argument("--out", help="folder for README.md and results.json")
@@ -80,13 +81,13 @@ def main() -> None:
     data = Path(args.data)
     train, val = (pairs(data / f"{args.pair}.{part}.jsonl.gz") for part in ("train", "val"))
     memory = Memory(train)
-    with tempfile.TemporaryDirectory() as scratch:
-        began = monotonic()
-        bundle = args.bundle or trained(args, train, val, Path(scratch))
-        seconds = monotonic() - began
-        with load(bundle) as opened:
-            results = measured(args, memory, lambda texts: [one.text for one in opened.predict(texts)], val, data)
-        results |= {"bundle_bytes": sum(one.bytes for one in opened.manifest.files.values()), "train_seconds": round(seconds), "parameters": opened.manifest.rungs[-1].parameters}
+    args.work.mkdir(parents=True, exist_ok=True)
+    began = monotonic()
+    bundle = args.bundle or trained(args, train, val, args.work)
+    seconds = monotonic() - began
+    with load(bundle) as opened:
+        results = measured(args, memory, lambda texts: [one.text for one in opened.predict(texts)], val, data)
+    results |= {"bundle_bytes": sum(one.bytes for one in opened.manifest.files.values()), "train_seconds": round(seconds), "parameters": opened.manifest.rungs[-1].parameters}
     report(args, results)
 
 
@@ -114,7 +115,7 @@ def measured(args: argparse.Namespace, memory: Memory, writer, val: list[tuple[s
         texts, references = grouped(pairs(data / f"{args.pair}.test.jsonl.gz"))
         contenders = {"source, as it is": texts, "memory alone": alone(memory, texts), "student alone": writer(texts),
                       "memory and student": together(memory, writer, texts, least)}
-        told["test"] = {name: {"chrf": vars(chrf(said, references)), "bleu": vars(bleu(said, references)), "survives": survives(texts, said)}
+        told["test"] = {name: {"chrf": asdict(chrf(said, references)), "bleu": asdict(bleu(said, references)), "survives": survives(texts, said)}
                         for name, said in contenders.items()}
         told["test_sources"] = len(texts)
     return told
