@@ -53,6 +53,8 @@ bench-write: .venv/ready-bench
 	$(BIN)/python bench/trim.py --keep-for $(DATA)/intents-banking77/train.csv --held-out $(DATA)/intents-banking77/test.csv --column text \
 	  --train-on $(wildcard $(DATA)/text-standardebooks/jane-*.txt.gz) --threads 2 --work .cache/trim --out $(RECORD)-trim
 	$(BIN)/python bench/decode.py --trimmed .cache/trim/small --whole .cache/trim/whole --work .cache/decode --rounds 9 --out $(RECORD)-decode
+	$(BIN)/python bench/training.py --pairs $(DATA)/translation-tatoeba/en-de.train.tsv.gz --text $(DATA)/text-openstax/anatomy.txt.gz \
+	  --seconds 20 --rounds 5 --out $(RECORD)-training
 	$(TRAIN) $(DATA)/generation-e2e/dev.csv.gz --test $(DATA)/generation-e2e/test.csv.gz --task generate --source mr --target ref \
 	  --size tiny --epochs 15 --out .cache/e2e
 	$(TRAIN) $(DATA)/translation-tatoeba/en-de.train.tsv.gz --test $(DATA)/translation-tatoeba/en-de.test.tsv.gz --task translate \

@@ -25,7 +25,7 @@ from understudy.tasks.localise.checks import findings
 from understudy.tasks.localise.memory import Memory
 from understudy.tasks.localise.solving import Solver
 
-LEASTS = (0.55, 0.65, 0.75, 0.85, 0.95, 1.0)
+LEASTS = (0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.0)
 """Likenesses from which on the memory may answer instead of the model; one of them is chosen on the validation file."""
 
 

@@ -35,6 +35,7 @@ from understudy.recipes.text.config import SIZES
 from understudy.recipes.text.encoding import Marks, encoded
 from understudy.tasks.reading.pairs import Pair
 from understudy.tasks.reading.plain_text import blocks, read_text
+from understudy.teach.device import halves
 from understudy.teach.language import LanguageConfig, train_language
 from understudy.teach.sequences import Sequences, cut, epoch
 
@@ -190,7 +191,7 @@ def write(args: argparse.Namespace, results: dict[str, dict[str, list[dict[str, 
     head = ["| data | loop | predicted tokens/s, median | range | Understudy against it, median of rounds |", "|---|---|---:|---:|---:|"]
     command = shlex.join(["python", "bench/training.py", *sys.argv[1:]])
     text = (f"# Training, {args.threads} threads\n\n    {command}\n\nSize {args.size}, context {args.context}, about {args.tokens:,} tokens a step, "
-            f"float32, {args.rounds} rounds of {args.seconds:g} s each, in turn. Ours as `train` runs it, without dropout and smoothing, which the "
+            f"float32 weights (our products in {'bfloat16' if halves() else 'float32'}, the Trainer's in float32), {args.rounds} rounds of {args.seconds:g} s each, in turn. Ours as `train` runs it, without dropout and smoothing, which the "
             f"Trainer does not do either; Muon and AdamW against the Trainer's AdamW. {platform.processor() or platform.machine()}, {os.cpu_count()} cores.\n\n"
             + "\n".join([*head, *rows]) + "\n")
     print(text)
