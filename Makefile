@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
+JOBS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -33,7 +34,7 @@ demo: .venv/ready
 test: .venv/ready-dev
 	$(BIN)/ruff check src tests bench scripts
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 soak: .venv/ready-dev
 	UNDERSTUDY_SOAK=1 $(BIN)/python -m pytest tests/test_serve_*.py
