@@ -114,18 +114,18 @@ GROWTH = [
 
 @pytest.mark.parametrize(("data", "words"), [case[1:] for case in HOSTILE], ids=[case[0] for case in HOSTILE])
 def test_hostile_models_are_refused_by_reason(data, words):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BundleError, match=f"b/model.onnx.*({words})"):
         check_onnx(data, "b/model.onnx")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("data", [case[1] for case in GROWTH], ids=[case[0] for case in GROWTH])
 def test_constants_that_grow_are_refused(data):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BundleError, match=r"m: the node '\w+' makes constants of .* bytes out of this file \(the limit is 268,435,456\)"):
         check_onnx(data, "m")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_small_constants_are_not():

@@ -88,10 +88,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("data", "words"), HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_tokenizers_are_refused_by_part(data, words):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BundleError, match=f"b/tokenizer.json.*{words}"):
         check_tokenizer(data, "b/tokenizer.json")
-    assert time.perf_counter() - start < (4 if len(data) > 10**6 else 1)
+    assert time.process_time() - start < (4 if len(data) > 10**6 else 1)
 
 
 def test_an_old_file_without_a_model_type_is_told_what_to_do():
@@ -138,9 +138,9 @@ def test_an_accepted_tokenizer_is_fast_on_long_dull_texts():
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(regex), "isolated")
         check_tokenizer(tokenizer.to_str().encode(), "t")
         for letter in ("a", " ", "\n", "^", "👩‍🚀", "0"):
-            start = time.perf_counter()
+            start = time.process_time()
             tokenizer.encode((letter * 20_000)[:20_000] + "b")
-            assert time.perf_counter() - start < 2, (regex, letter)
+            assert time.process_time() - start < 2, (regex, letter)
 
 
 def test_only_a_bundle_error_ever():

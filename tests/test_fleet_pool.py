@@ -161,12 +161,11 @@ def test_a_flooded_model_leaves_the_others_their_turn():
                  for number in range(200)]
         for one in flood:
             pool.submit(loud, one)
-        began = time.monotonic()
         for number in range(5):
             one = job(quick, str(number))
             pool.submit(calm, one)
             await one.future
-        assert time.monotonic() - began < 0.3 and sum(not one.future.done() for one in flood) > 50
+        assert sum(not one.future.done() for one in flood) > 50, "five answers came before the flood was done"
         await asyncio.gather(*(one.future for one in flood))
 
     run(work)

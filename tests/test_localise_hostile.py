@@ -52,11 +52,11 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_files_are_one_sentence_with_the_line(name):
     text, words = BROKEN[name]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError) as error:
         open_document(text.encode(), name)
     assert words in str(error.value) and name in str(error.value) and error.value.hint
-    assert time.perf_counter() - start < 8
+    assert time.process_time() - start < 8
 
 
 def test_bytes_that_are_no_text_and_files_that_are_too_large():
@@ -76,10 +76,10 @@ def test_bytes_that_are_no_text_and_files_that_are_too_large():
     ("slashes.strings", '"a" = "' + "\\\\" * 300_000 + '";'),
 ])
 def test_long_files_are_read_in_linear_time(name, text):
-    start = time.perf_counter()
+    start = time.process_time()
     document = open_document(text.encode(), name)
     assert document.write({}) == text.encode()
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
 
 
 SEEDS = ['msgid "a"\nmsgstr "b"\n', '{"a": ["b", {"c": "d"}]}', "<resources><string name='a'>b<b>c</b></string></resources>",

@@ -140,7 +140,7 @@ def test_survival_counts_every_placeholder():
 @pytest.mark.parametrize("text", ["{" * 20_000, "<a " * 7_000, "<a '" * 5_000, "&" * 20_000, "a@" * 10_000, "{a, plural, " * 1_500, "%" * 20_000, "1," * 10_000,
                                   "http://" * 3_000, "{a,select,other{" * 1_200, "'" * 20_000, "_" * 20_000, " " * 20_000])
 def test_long_texts_are_checked_in_a_moment(text):
-    start = time.perf_counter()
+    start = time.process_time()
     protect(text)
     problems(text, text + "x")
-    assert time.perf_counter() - start < 8
+    assert time.process_time() - start < 8
