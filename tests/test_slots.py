@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.tasks.slots import Filler, fill, mask, mask_pair, open_slots, slots_of
+from understudy.tasks.slots import Filler, fill, mask, mask_pair, slots_of
 
 NAMES = ["Blue Spice", "The Mill", "Aromi", "Loch Fyne", "Zizzi", "The Punter", "Giraffe"]
 
@@ -13,10 +13,10 @@ NAMES = ["Blue Spice", "The Mill", "Aromi", "Loch Fyne", "Zizzi", "The Punter", 
 def test_values_that_are_said_as_they_stand_are_found():
     pairs = [(f"name[{name}], food[{food}], kids[{kids}]", f"{name} serves {food} food{', also for kids' if kids == 'yes' else ''}.")
              for name in NAMES for food in ("French", "Thai") for kids in ("yes", "no")]
-    assert open_slots(pairs) == ("food", "name")
-    assert open_slots([(source, target.replace("French", "fine").replace("Thai", "hot")) for source, target in pairs]) == ("name",)
-    assert open_slots([*pairs, ("a plain prompt", "a plain answer")]) == ()
-    assert open_slots([("a[low], b[low]", "It is low.")] * 9) == (), "which of the two is said is not known"
+    assert slots_of(pairs).filled == ("food", "name")
+    assert slots_of([(source, target.replace("French", "fine").replace("Thai", "hot")) for source, target in pairs]).filled == ("name",)
+    assert slots_of([*pairs, ("a plain prompt", "a plain answer")]).filled == ()
+    assert slots_of([("a[low], b[low]", "It is low.")] * 9).filled == (), "which of the two is said is not known"
 
 
 def test_a_value_goes_out_and_comes_back():

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..bundle.reader import open_bundle
-from .call import Call, Raw, Route
+from .call import Call, Handler, Raw, Route
 from .problems import Problem
 
 _KINDS = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -23,24 +23,11 @@ def _file(name: str) -> Raw:
     return Raw((files(__package__) / "ui" / name).read_bytes(), _KINDS[name.rpartition(".")[2]], _OURS)
 
 
-async def page(call: Call, body: None) -> Raw:
-    """The page."""
-    return _file("index.html")
+def _serving(name: str) -> Handler:
+    async def handler(call: Call, body: None) -> Raw:
+        return _file(name)
 
-
-async def style(call: Call, body: None) -> Raw:
-    """How the page looks."""
-    return _file("app.css")
-
-
-async def script(call: Call, body: None) -> Raw:
-    """What the page does."""
-    return _file("app.js")
-
-
-async def icon(call: Call, body: None) -> Raw:
-    """The page's icon."""
-    return _file("icon.svg")
+    return handler
 
 
 async def receipt(call: Call, body: None) -> Raw:
@@ -54,11 +41,8 @@ async def receipt(call: Call, body: None) -> Raw:
     return Raw(bundle.read(name), _KINDS["html"], _THEIRS) if as_page else Raw(bundle.read(name), "application/json")
 
 
-PAGES = [
-    Route("GET", "/", page, "The page for people.", str, scope="open"),
-    Route("GET", "/ui/app.css", style, "How the page looks.", str, scope="open"),
-    Route("GET", "/ui/app.js", script, "What the page does.", str, scope="open"),
-    Route("GET", "/ui/icon.svg", icon, "The page's icon.", str, scope="open"),
-]
+PAGES = [Route("GET", path, _serving(name), says, str, scope="open") for path, name, says in (
+    ("/", "index.html", "The page for people."), ("/ui/app.css", "app.css", "How the page looks."),
+    ("/ui/app.js", "app.js", "What the page does."), ("/ui/icon.svg", "icon.svg", "The page's icon."))]
 """What a browser asks for; no part of the documented interface."""
 ROUTES = [Route("GET", "/receipts/{model}", receipt, "A model's receipt; as a page where its name is followed by .html.", dict[str, Any], errors=(404,))]

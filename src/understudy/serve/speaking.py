@@ -79,6 +79,15 @@ async def speak(call: Call, entry: Entry, version: Version, asked: Asked, *, str
         yield Piece(summary.text, finish="end")
 
 
+async def whole(call: Call, entry: Entry, version: Version, asked: Asked) -> Said:
+    """An answer that is not streamed."""
+    said = Said()
+    async with contextlib.aclosing(speak(call, entry, version, asked, stream=False)) as pieces:  # type: ignore[type-var]
+        async for piece in pieces:
+            said.add(piece)
+    return said
+
+
 async def _written(call: Call, version: Version, asked: Asked, stream: bool) -> AsyncIterator[Piece]:
     writer = cast(Writer, version.loaded.model)
     sampling = Sampling(**{"max_tokens": writer.prompt.max_tokens, **asked.sampling, "logprobs": asked.logprobs or 0})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,20 +24,6 @@ _SAID = 0.6
 """Share of the texts that must say a value as it stands, for its attribute to be filled in; the others teach other words for it."""
 _MENTIONED = 0.8
 _LONGEST = 84
-
-
-def open_slots(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """The attributes whose value stands as it is in most targets, sorted; none where a source is no attribute list."""
-    said: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for source, target in pairs:
-        try:
-            listed = attributes(source)
-        except DataError:
-            return ()
-        for name, value in listed:
-            said[name][0] += _stands(name, value, listed, target)
-            said[name][1] += 1
-    return tuple(sorted(name for name, (there, asked) in said.items() if there >= _SAID * asked and len(name) <= 78))
 
 
 def _stands(name: str, value: str, listed: Sequence[tuple[str, str]], target: str) -> bool:
@@ -83,18 +69,20 @@ class Slots:
 NONE = Slots()
 
 
-def slots_of(pairs: Sequence[tuple[str, str]]) -> Slots:
+def slots_of(pairs: Iterable[tuple[str, str]]) -> Slots:
     """What can be filled in and what can be checked, by the pairs that a model learns from; nothing where a source is no attribute list."""
-    there: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    asked, stands, mentioned = Counter[str](), Counter[str](), Counter[str]()
     for source, target in pairs:
         try:
             listed = attributes(source)
         except DataError:
             return NONE
         for name, value in listed:
-            there[name][0] += mentions(name, value, target)
-            there[name][1] += 1
-    return Slots(open_slots(pairs), tuple(sorted(name for name, (said, asked) in there.items() if said >= _MENTIONED * asked and len(name) <= 80)))
+            asked[name] += 1
+            stands[name] += _stands(name, value, listed, target)
+            mentioned[name] += mentions(name, value, target)
+    return Slots(tuple(sorted(name for name, times in asked.items() if stands[name] >= _SAID * times and len(name) <= 78)),
+                 tuple(sorted(name for name, times in asked.items() if mentioned[name] >= _MENTIONED * times and len(name) <= 80)))
 
 
 def mask(source: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -70,11 +70,11 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
         seconds = None if config.time_budget is None else max(1.0, config.time_budget * _SHARE - (monotonic() - started))
         rows: list[Pair | Conversation] = [*prepared.train, *prepared.train_turns]
         slots = found_slots(prepared.train, task, minutes)
-        start, teacher = _ready([*masked(rows, slots), *masked(prepared.more, slots)], config, task, minutes)
+        rows, more = masked(rows, slots), masked(prepared.more, slots)
+        start, teacher = _ready([*rows, *more], config, task, minutes)
         if config.teacher and teacher is None:
-            rows += _taught(prepared, task, config, minutes, stop)
-        rows = masked(rows, slots)
-        fitted = fit(rows, start, config, seconds, teacher, minutes, stop, masked(prepared.more, slots))
+            rows += masked(_taught(prepared, task, config, minutes, stop), slots)
+        fitted = fit(rows, start, config, seconds, teacher, minutes, stop, more)
         made = Made(fitted, task, _provenance(prepared, config), list(texts_of([*rows, *prepared.more])), [*prepared.test, *prepared.test_turns],
                     monotonic() - started, _longest(rows, fitted), slots)
         row = TeacherRow(config.teacher, config.instruction) if config.teacher else None

@@ -118,11 +118,8 @@ async def chat(call: Call, body: ChatRequest) -> ChatResponse | Stream:
     asked = Asked(messages, speaking.last_words(messages), sampling, max(1, body.top_logprobs or 0) if body.logprobs else None)
     if body.stream:
         return Stream(_events(call, body, asked))
-    said = Said()
     async with leased(call, body.model, asked.text) as (entry, version):
-        async with aclosing(speaking.speak(call, entry, version, asked, stream=False)) as pieces:  # type: ignore[type-var]
-            async for piece in pieces:
-                said.add(piece)
+        said = await speaking.whole(call, entry, version, asked)
         speaking.counted(call, entry, said)
         tokens = {"content": chosen_tokens(said.chosen, body.top_logprobs or 0), "refusal": None} if body.logprobs else None
         return ChatResponse(f"chatcmpl-{call.id}", int(time.time()), body.model or entry.name, [ChatChoice(Answer(said.text), said.finish, logprobs=tokens)],

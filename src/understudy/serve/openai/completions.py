@@ -63,10 +63,7 @@ async def complete(call: Call, body: CompletionRequest) -> CompletionResponse | 
     whole, choices = Said(), []
     async with leased(call, body.model, prompts[0]) as (entry, version):
         for index, one in enumerate(asked):
-            said = Said()
-            async with aclosing(speaking.speak(call, entry, version, one, stream=False)) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    said.add(piece)
+            said = await speaking.whole(call, entry, version, one)
             choices.append(CompletionChoice(said.text, index, said.finish, _tokens(said.chosen, body.logprobs)))
             whole.prompt_tokens += said.prompt_tokens
             whole.tokens += said.tokens
