@@ -21,6 +21,7 @@ from time import monotonic
 import understudy
 from understudy.proof.textual import bleu, chrf
 from understudy.run.opening import load
+from understudy.run.writing import Writer
 from understudy.tasks.localise.checks import findings
 from understudy.tasks.localise.memory import Memory
 from understudy.tasks.localise.solving import Solver
@@ -50,9 +51,9 @@ def alone(memory: Memory, texts: list[str]) -> list[str]:
     return [match.target if (match := memory.lookup(text, 0.05)) is not None else text for text in texts]
 
 
-def together(memory: Memory, writer, texts: list[str], least: float) -> list[str]:
+def together(memory: Memory | None, opened: Writer, texts: list[str], least: float) -> list[str]:
     """What `understudy predict --input messages.po --memory …` writes: the memory first, then the model, then the checks."""
-    solver = Solver(writer, memory, None, least, 64)
+    solver = Solver(lambda asked: [one.text for one in opened.predict(asked)], memory, None, least, 64, mends=bool(opened.prompt.mends))
     solver.want(texts)
     solver.solve()
     return [solver.answer(text).text or text for text in texts]
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--epochs", default=8.0, type=float)
     parser.add_argument("--time-budget", default=7200.0, type=float, help="seconds")
     parser.add_argument("--precision", default="q8_0")
+    parser.add_argument("--mend", action="store_true", help="the student learns to mend what the memory says to similar texts")
     parser.add_argument("--work", type=Path, default=Path(".cache/localise"), help="folder for the bundle")
     parser.add_argument("--bundle", help="use this bundle instead of training one")
     parser.add_argument("--test", action="store_true", help="answer the test file (once, when everything is chosen)")
@@ -86,7 +88,7 @@ def main() -> None:
     bundle = args.bundle or trained(args, train, val, args.work)
     seconds = monotonic() - began
     with load(bundle) as opened:
-        results = measured(args, memory, lambda texts: [one.text for one in opened.predict(texts)], val, data)
+        results = measured(args, memory, opened, val, data)
     results |= {"bundle_bytes": sum(one.bytes for one in opened.manifest.files.values()), "train_seconds": round(seconds), "parameters": opened.manifest.rungs[-1].parameters}
     report(args, results)
 
@@ -99,22 +101,23 @@ def trained(args: argparse.Namespace, train: list[tuple[str, str]], val: list[tu
         (scratch / f"{name}.jsonl").write_text("".join(json.dumps({"source": source, "target": target}, ensure_ascii=False) + "\n" for source, target in some), "utf-8")
     understudy.train(scratch / "train.jsonl", task="translate", out=scratch / "bundle", test=str(scratch / "val.jsonl"), source="source", target="target",
                      size=args.size, context=256, epochs=args.epochs, time_budget=args.time_budget,
-                     more=str(scratch / "more.jsonl") if others else None, precision=args.precision,
+                     more=str(scratch / "more.jsonl") if others else None, precision=args.precision, mend=args.mend,
                      listen=lambda event: print(f"{event.stage:>8}  {event.text}", file=sys.stderr) if event.done is None else None)
     return scratch / "bundle"
 
 
-def measured(args: argparse.Namespace, memory: Memory, writer, val: list[tuple[str, str]], data: Path) -> dict:
+def measured(args: argparse.Namespace, memory: Memory, opened: Writer, val: list[tuple[str, str]], data: Path) -> dict:
     """chrF on the validation file for every likeness, and on the test file for the best one."""
     texts, references = grouped(val)
-    tried = {least: chrf(together(memory, writer, texts, least), references).value for least in LEASTS}
+    tried = {least: chrf(together(memory, opened, texts, least), references).value for least in LEASTS}
     least = max(tried, key=lambda one: tried[one])
     told = {"validation": {f"{one:g}": score for one, score in tried.items()}, "least": least, "memory_texts": len(memory),
+            "validation_student_alone": chrf(together(None, opened, texts, 1.0), references).value,
             "validation_memory_alone": chrf(alone(memory, texts), references).value}
     if args.test:
         texts, references = grouped(pairs(data / f"{args.pair}.test.jsonl.gz"))
-        contenders = {"source, as it is": texts, "memory alone": alone(memory, texts), "student alone": writer(texts),
-                      "memory and student": together(memory, writer, texts, least)}
+        contenders = {"source, as it is": texts, "memory alone": alone(memory, texts), "student alone": together(None, opened, texts, 1.0),
+                      "memory and student": together(memory, opened, texts, least)}
         told["test"] = {name: {"chrf": asdict(chrf(said, references)), "bleu": asdict(bleu(said, references)), "survives": survives(texts, said)}
                         for name, said in contenders.items()}
         told["test_sources"] = len(texts)

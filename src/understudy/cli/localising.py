@@ -39,7 +39,8 @@ def translate_file(writer: Writer, source: str, target: str, memory: str | None,
         return [Cut(one.text) if one.finish == "length" else one.text for one in writer.predict(texts, sampling)]
 
     report = translate_document(document, translated, memory=_memory(memory) if memory else None,
-                                glossary=Glossary.open(glossary) if glossary else None, overwrite=overwrite)
+                                glossary=Glossary.open(glossary) if glossary else None, overwrite=overwrite,
+                                mends=bool(writer.prompt.mends))
     _put(document.write(report.targets), target)
     if as_json:
         click.echo(json.dumps(_plain(report), ensure_ascii=False))

@@ -14,13 +14,14 @@ from .generate.turns import Turn
 
 SPEC = "generation.json"
 FORMS = ("pair", "text", "chat")
-_OPTIONAL = ("turns", "slots")
+_OPTIONAL = ("turns", "slots", "mends")
 
 
 @dataclass(frozen=True)
 class Prompt:
     """How a request becomes token ids. `pair`: begin, source, mark. `text`: begin, text. `chat`: begin, then turns, each with
-    the mark of its role before it and `end` after it, or with the ids that `turns` puts around it."""
+    the mark of its role before it and `end` after it, or with the ids that `turns` puts around it. `mends`: what stands before each
+    translation of a similar text, in a model that was taught to mend those; else nothing."""
 
     form: str
     begin: int | None
@@ -30,10 +31,11 @@ class Prompt:
     max_tokens: int
     turns: dict[str, Turn | None] | None = None
     slots: Slots = NONE
+    mends: str = ""
 
     def to_json(self) -> bytes:
         """The file `generation.json`, without what is not there."""
-        told = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or getattr(self, name) not in (None, NONE)}
+        told = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or getattr(self, name) not in (None, NONE, "")}
         return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
 
     @property
@@ -54,6 +56,8 @@ def prompt_of(bundle: Bundle, name: str) -> Prompt:
         raise BundleError(f"{where}: begin, mark, end and roles are token ids or null")
     if isinstance(told["max_tokens"], bool) or not isinstance(told["max_tokens"], int) or not 1 <= told["max_tokens"] <= 1 << 20:
         raise BundleError(f"{where}: max_tokens is {told['max_tokens']!r}, not a whole number from 1 to 1,048,576")
+    if not isinstance(told.get("mends", ""), str) or len(told.get("mends", "")) > 1:
+        raise BundleError(f"{where}: mends is one character or none")
     prompt = Prompt(**{**told, "turns": _turns(told["turns"], where) if "turns" in told else None,
                        "slots": _slots(told["slots"], where) if "slots" in told else NONE})
     if prompt.form == "chat" and (prompt.turns or prompt.roles).get("assistant") is None:

@@ -205,8 +205,9 @@ class Writer:
 
     def _parts(self, text: str, sampling: Sampling) -> Parts:
         """A translation goes sentence by sentence, a summary of what is longer than the context section by section. What is held to a schema
-        or to choices stays whole."""
-        if self.task not in ("translate", "summarize") or sampling.json_schema is not None or sampling.choices:
+        or to choices, or comes with what a memory says to it, stays whole."""
+        shown = bool(self.prompt.mends) and self.prompt.mends in text
+        if shown or self.task not in ("translate", "summarize") or sampling.json_schema is not None or sampling.choices:
             return [(text, "")]
         room = self.engine.context - min(sampling.max_tokens, self.engine.context // 2) - 2
 

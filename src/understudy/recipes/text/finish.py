@@ -20,6 +20,7 @@ from ...run.prompts import SPEC, Prompt
 from ...run.writing import MODEL, Writer
 from ...shrink.decoder_checkpoint import trim_checkpoint
 from ...shrink.gguf.write import write_gguf
+from ...tasks.localise.mending import MARK
 from ...tasks.reading.pairs import Pair
 from ...tasks.reading.turns import Conversation
 from ...tasks.slots import NONE, Slots
@@ -46,7 +47,8 @@ _PROBES = ("Hello!", "Where is the station?", "name[Blue Spice], food[Italian]",
 @dataclass(frozen=True)
 class Made:
     """What is to be proved and written: the trained decoder, its task, where it comes from, the texts it learned, the test rows, the seconds
-    it took, how many tokens an answer may have unless the caller says otherwise, and which attributes are said how."""
+    it took, how many tokens an answer may have unless the caller says otherwise, which attributes are said how, and whether it was taught to
+    mend a memory's near matches."""
 
     fitted: Fitted
     task: str
@@ -56,6 +58,7 @@ class Made:
     seconds: float
     answer_tokens: int
     slots: Slots = NONE
+    mends: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def prove_and_write(out: Path, made: Made, config: TextConfig, teacher: TeacherR
     with tempfile.TemporaryDirectory(prefix="understudy-") as scratch:
         if teacher:
             listen(Event("prove", "asking the teacher about test rows"))
-            entry, trouble = teacher.measured(made.test, prompt_for(made.task, made.fitted.marks, made.answer_tokens, made.slots), made.task, Path(scratch), config.seed)
+            entry, trouble = teacher.measured(made.test, prompt_for(made, made.fitted.marks), made.task, Path(scratch), config.seed)
             entries += [entry] if entry else []
             notes += [trouble] if trouble else []
         models = _models(made, config, Path(scratch), listen)
@@ -91,11 +94,11 @@ def prove_and_write(out: Path, made: Made, config: TextConfig, teacher: TeacherR
     return seal(out, files, manifest, [*entries, entry], checks, told, len(made.test), config.seed, rules, notes)
 
 
-def prompt_for(task: str, marks: Marks, answer_tokens: int, slots: Slots = NONE) -> Prompt:
+def prompt_for(made: Made, marks: Marks) -> Prompt:
     """How a bundle for the task makes its prompts."""
-    form = {"lm": "text", "chat": "chat"}.get(task, "pair")
+    form = {"lm": "text", "chat": "chat"}.get(made.task, "pair")
     turns = dict(marks.turns) if marks.turns is not None and form == "chat" else None
-    return Prompt(form, marks.begin, marks.mark if form == "pair" else None, marks.end, marks.roles, answer_tokens, turns, slots)
+    return Prompt(form, marks.begin, marks.mark if form == "pair" else None, marks.end, marks.roles, made.answer_tokens, turns, made.slots, MARK if made.mends else "")
 
 
 def _models(made: Made, config: TextConfig, scratch: Path, listen: Listener) -> list[_Model]:
@@ -138,7 +141,7 @@ def _staged(model: _Model, made: Made, precision: str, scratch: Path) -> tuple[d
     write_gguf(model.folder, packed, precision=precision)
     rung = Rung(name=RUNG, kind="gguf", path=RUNG, parameters=model.parameters, precision=precision, mix={RUNG: 1.0}, max_tokens=made.fitted.context)
     manifest = Manifest(name="staged", version=__version__, labels=(), rungs=(rung,), task=made.task, provenance=made.provenance)
-    return {f"{RUNG}/{MODEL}": packed.read_bytes(), f"{RUNG}/{SPEC}": prompt_for(made.task, model.marks, made.answer_tokens, made.slots).to_json()}, manifest
+    return {f"{RUNG}/{MODEL}": packed.read_bytes(), f"{RUNG}/{SPEC}": prompt_for(made, model.marks).to_json()}, manifest
 
 
 def _measured(staged: tuple[dict[str, bytes], Manifest], model: _Model, made: Made, rows: Sequence[Pair | Conversation], config: TextConfig,

@@ -58,6 +58,10 @@ def _check(data: Sequence[str | Path], task: str, config: TextConfig) -> None:
     if config.more and (task in ("lm", "chat") or (task == "summarize" and config.method == "extractive")):
         raise UsageError(f"--more is for further pairs, and {'an extractive summariser' if task == 'summarize' else task} learns from none",
                          hint="name several text files instead" if task == "lm" else "leave it out")
+    if config.mend and task != "translate":
+        raise UsageError(f"--mend is for translations, and the task is {task}", hint="leave it out")
+    if config.mend and config.teacher:
+        raise UsageError("--mend learns from the translations of a memory, and not from a teacher as well", hint="have the teacher answer first: predict --input")
     _check_models(config)
 
 

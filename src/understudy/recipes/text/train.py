@@ -25,6 +25,7 @@ from .distilling import probable_teacher
 from .extract import summariser
 from .finish import Made, prove_and_write
 from .fit import Fitted, fit
+from .mending import mending
 from .opened import Opened, open_decoder
 from .prepare import PreparedText, prepare
 from .starting import Start, from_base, from_scratch, smaller, texts_of
@@ -64,6 +65,8 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
         prepared = prepare(files, task, config)
         for line in prepared.lines:
             minutes(Event("read", line))
+        if config.mend:
+            prepared = mending(prepared, config.seed, minutes)
         if task == "summarize" and config.method == "extractive":
             manifest, receipt = summariser(prepared, Path(out), config, _provenance(prepared, config), rules, minutes)
             return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)
@@ -76,7 +79,7 @@ def train_text(data: str | Path | Sequence[str | Path], task: str, *, out: str |
             rows += masked(_taught(prepared, task, config, minutes, stop), slots)
         fitted = fit(rows, start, config, seconds, teacher, minutes, stop, more)
         made = Made(fitted, task, _provenance(prepared, config), list(texts_of([*rows, *prepared.more])), [*prepared.test, *prepared.test_turns],
-                    monotonic() - started, _longest(rows, fitted), slots)
+                    monotonic() - started, _longest(rows, fitted), slots, config.mend)
         row = TeacherRow(config.teacher, config.instruction) if config.teacher else None
         manifest, receipt = prove_and_write(Path(out), made, config, row, rules, minutes)
     return TextResult(Path(out), manifest, receipt, minutes.lines, monotonic() - started)

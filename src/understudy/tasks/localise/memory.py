@@ -76,11 +76,22 @@ class Memory:
             return Match(self._sources[place], self._best(place), 1.0, True)
         if least > _ALMOST or not text.strip():
             return None
+        return next(iter(self._matches(text, least, _TOP)), None)
+
+    def matches(self, text: str, least: float, most: int, *, itself: bool = True) -> list[Match]:
+        """Up to `most` matches of at least the score `least`, best first; without `itself` none that is the same text but for case."""
+        key = normalise(text)
+        place = self._exact.get(key) if itself else None
+        exact = [Match(self._sources[place], self._best(place), 1.0, True)] if place is not None else []
+        found = self._matches(text, least, most + _TOP) if text.strip() else []
+        alike = [match for match in found if normalise(match.source).casefold() != key.casefold()]
+        return [*exact, *alike][:most]
+
+    def _matches(self, text: str, least: float, looked_at: int) -> list[Match]:
         spans = find(text)
-        candidates = self._alike(_grams(skeleton(text, spans)), least)
-        matches = [self._match(place, likeness, text, spans) for likeness, place in candidates[:_TOP]]
-        best = max(matches, key=lambda match: match.score, default=None)
-        return best if best is not None and best.score >= least else None
+        candidates = self._alike(grams_of(text, spans), least)
+        matches = [self._match(place, likeness, text, spans) for likeness, place in candidates[:looked_at]]
+        return sorted((match for match in matches if match.score >= least), key=lambda match: -match.score)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write TSV (source, tab, target; tabs, line ends and backslashes as \\t, \\n, \\\\). Raises DataError where that fails."""
@@ -109,7 +120,7 @@ class Memory:
         if len(self._grams) == len(self._sources):
             return
         for source in self._sources[len(self._grams):]:
-            self._grams.append(array("I", (self._ids.setdefault(gram, len(self._ids)) for gram in _grams(skeleton(source, find(source))))))
+            self._grams.append(array("I", (self._ids.setdefault(gram, len(self._ids)) for gram in grams_of(source))))
         self._places = array("I", sorted(range(len(self._grams)), key=lambda place: (len(self._grams[place]), place)))
         self._sizes = array("I", (len(self._grams[place]) for place in self._places))
         self._postings = [array("I") for _ in self._ids]
@@ -177,9 +188,9 @@ def _bare(text: str, spans: list[Span]) -> str:
     return normalise("".join([*pieces, text[at:]]))
 
 
-def _grams(text: str) -> list[str]:
-    """Character trigrams; the second of the same kind is another one, so that sets count like multisets."""
-    padded = f"  {text} "
+def grams_of(text: str, spans: list[Span] | None = None) -> list[str]:
+    """Character trigrams of a text's skeleton; the second of the same kind is another one, so that sets count like multisets."""
+    padded = f"  {skeleton(text, find(text) if spans is None else spans)} "
     seen: dict[str, int] = {}
     out = []
     for at in range(len(padded) - 2):

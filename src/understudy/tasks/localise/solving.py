@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .checks import Finding, findings
 from .glossary import Glossary
 from .memory import Memory
+from .mending import asked
 from .placeholders import Tokens, has_words, protect, restore
 
 MAX_FAILURES = 8  # failed calls after which a batch is no longer halved to find the text at fault
@@ -49,9 +50,10 @@ class Solver:
     """Collects texts (`want`), translates them together (`solve`), and gives each its answer."""
 
     def __init__(self, translate: Callable[[list[str]], list[str]] | None, memory: Memory | None, glossary: Glossary | None,
-                 least: float, batch_size: int) -> None:
+                 least: float, batch_size: int, *, mends: bool = False) -> None:
         self._translate, self._memory, self._glossary = translate, memory, glossary
         self._least, self._batch = least, max(1, batch_size)
+        self._mends = mends and memory is not None
         self._wanted: dict[str, None] = {}
         self._answers: dict[str, Answer] = {}
         self._said: dict[str, str | None] = {}
@@ -90,7 +92,7 @@ class Solver:
                 self._answers[text] = known
             else:
                 open_texts.append(text)
-        for ask in (_masked, _plain, _by_line, self._with_terms):
+        for ask in (*([self._mended] if self._mends else []), _masked, _plain, _by_line, self._with_terms):
             if not open_texts:
                 break
             self._round(open_texts, ask)
@@ -127,6 +129,11 @@ class Solver:
         if len(target) > 3 * len(text) + 40:
             out.append(Finding(f"the translation is {len(target) / len(text):.0f} times as long as its source", False))
         return out
+
+    def _mended(self, text: str) -> _Question | None:
+        """The text with what the memory says to similar ones: the model was taught to mend that."""
+        found = asked(text, self._memory) if self._memory is not None else None
+        return _one(*found) if found else None
 
     def _with_terms(self, text: str) -> _Question | None:
         forced = self._glossary.forced(text) if self._glossary is not None else []

@@ -62,20 +62,21 @@ class Report:
 
 def translate_document(document: Document, translate: Callable[[list[str]], list[str]] | None, *, memory: Memory | None = None,
                        glossary: Glossary | None = None, overwrite: bool = False, redo_fuzzy: bool = False,
-                       least: float = LEAST, batch_size: int = 32) -> Report:
+                       least: float = LEAST, batch_size: int = 32, mends: bool = False) -> Report:
     """Translations for every entry of `document` that needs one; `document.write(report.targets)` gives the file.
 
     translate   texts -> as many translations; called with at most `batch_size` texts. What it raises is met: its batch is
                 halved, and the texts that still fail are left and marked. None: the memory alone
     overwrite   also translate entries that have a target; `redo_fuzzy` only those that wait for review
     least       likeness from which a text of the memory is taken (and marked) before the model is asked
+    mends       the model was taught to mend what a memory says to similar texts, and is shown it
 
     A translation that lost a placeholder, and the like, is tried again in other ways. If it stays so it is written only
     where the format can mark it for review; elsewhere the source stays, and the report says why.
     """
     report = Report()
     units = _units(document, report, overwrite, redo_fuzzy)
-    solver = Solver(translate, memory, glossary, least, batch_size)
+    solver = Solver(translate, memory, glossary, least, batch_size, mends=mends)
     for unit in units:
         unit.whole = solver.remembered(unit.text)
         if unit.whole is None and unit.exploded is not None:
