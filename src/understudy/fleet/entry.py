@@ -40,6 +40,11 @@ class Version:
         if not self.users:
             self._idle.set()
 
+    def once(self) -> None:
+        """A request began and has ended, and nothing else ran meanwhile."""
+        self.calls += 1
+        self.used = time.monotonic()
+
     async def drained(self, seconds: float) -> bool:
         """Waits until nothing runs; False where that takes longer than `seconds`."""
         try:

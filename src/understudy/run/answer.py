@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from math import exp
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Protocol, overload
@@ -17,6 +19,9 @@ from ..bundle import Bundle, Manifest, Rung, open_bundle
 from ..errors import BundleError, UsageError
 from ..tasks.classify import softmax
 from ..tasks.types import Prediction
+
+_FEW = 32
+"""Labels up to which one text's probabilities are worked out without numpy."""
 
 
 class RawModel(Protocol):
@@ -51,6 +56,8 @@ class Understudy:
         self._skipped = {index for index, rung in enumerate(rungs[:-1])
                          if rung.threshold > 1 and not any(rung.name in later.mix for later in rungs[index + 1:])}
         """Rungs that never answer and that no later one adds."""
+        # As numpy compares: a threshold beside float32 probabilities is a float32.
+        self._asked = [(rung, float(np.float32(rung.threshold))) for index, rung in enumerate(rungs) if index not in self._skipped]
         self._opening = 0
 
     def _model(self, rung: Rung) -> RawModel:
@@ -104,16 +111,19 @@ class Understudy:
 
     def _alone(self, texts: Sequence[str]) -> Answers:
         """`answer` for one text, which is most of them, without the bookkeeping that many need."""
+        probs, index, sure = self.one(texts[0])
+        return Answers(np.array([probs], np.float32), np.array([index]), np.array([sure]))
+
+    def one(self, text: str) -> tuple[Sequence[float], int, bool]:
+        """One text's probabilities (k,), float32, the rung that answered and whether it was sure: what `answer` says, for less."""
         heard: dict[str, np.ndarray] = {}
-        for index, rung in enumerate(self.manifest.rungs):
-            if index in self._skipped:
-                continue
-            heard[rung.name] = self._model(rung).logits(texts)
-            p = mixed(rung, heard)
-            sure = bool(p.max() >= rung.threshold)
-            if sure or index == len(self.manifest.rungs) - 1:
+        for rung, threshold in self._asked:
+            heard[rung.name] = self._model(rung).logits((text,))
+            probs = _mixed_one(rung, heard) if len(self.labels) <= _FEW else mixed(rung, heard)[0].tolist()
+            sure = max(probs) >= threshold
+            if sure:
                 break
-        return Answers(p, np.array([index]), np.array([sure]))
+        return probs, self.manifest.rungs.index(rung), sure
 
     def predict_proba(self, texts: str | Sequence[str]) -> np.ndarray:
         """Calibrated probabilities of the rung that answered, shape (n, k), float32."""
@@ -147,9 +157,24 @@ class Understudy:
 
 
 def mixed(rung: Rung, heard: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Calibrated probabilities (n, k) of a rung from the raw logits it adds."""
-    parts = [np.float32(weight) * heard[name] for name, weight in rung.mix.items()]
-    return softmax((parts[0] if len(parts) == 1 else np.sum(parts, axis=0)) / np.float32(rung.temperature))
+    """Calibrated probabilities (n, k), float32, of a rung from the raw logits it adds."""
+    total = np.sum([weight * heard[name].astype(np.float64) for name, weight in rung.mix.items()], axis=0)
+    return softmax(total / rung.temperature).astype(np.float32)
+
+
+def _mixed_one(rung: Rung, heard: Mapping[str, np.ndarray]) -> array[float]:
+    """`mixed` for one text: so few numbers are faster without numpy, whose code a model has just driven out of the processor's cache.
+
+    Both work in float64 and round at the end, so that a text gets the same answer alone and among others.
+    """
+    total: list[float] = []
+    for name, weight in rung.mix.items():
+        part = [weight * one for one in heard[name][0].tolist()]
+        total = [one + other for one, other in zip(total, part, strict=True)] if total else part
+    temperature, top = rung.temperature, max(total)
+    odds = [exp((one - top) / temperature) for one in total]
+    whole = sum(odds)
+    return array("f", [one / whole for one in odds])
 
 
 def load(path: str | os.PathLike[str], *, threads: int = 1) -> Understudy:

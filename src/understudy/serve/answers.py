@@ -24,13 +24,17 @@ _SHORT = 400
 
 
 class Sorted(NamedTuple):
-    """A classifier's answer: `label` is None where it abstains; `probs` are over the model's labels."""
+    """A classifier's answer: `label` is None where it abstains; `probs` are over the model's labels, `ranked` says in which order."""
 
     label: str | None
     best: str
     confidence: float
     rung: str
-    probs: np.ndarray
+    probs: Sequence[float]
+
+    def ranked(self) -> list[int]:
+        """Places of the labels, the most probable first."""
+        return sorted(range(len(self.probs)), key=lambda index: -self.probs[index])
 
 
 def listed(inputs: str | Sequence[str], call: Call, param: str = "inputs") -> list[str]:
@@ -64,18 +68,29 @@ async def sort_texts(call: Call, model: str | None, texts: list[str]) -> tuple[E
         return entry, version, await sort_with(call, version, texts)
 
 
-def sort_now(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, Sorted] | None:
-    """`sort_texts` for one short text and a model that is loaded and quick; None for anything else, errors among it."""
+class Asked(NamedTuple):
+    """One short text for a version that is loaded and quick; `answer` makes the route's answer of what the model says."""
+
+    entry: Entry
+    version: Version
+    text: str
+    answer: Callable[[Sorted], Any]
+
+
+def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | None:
+    """The version that can answer one short text without leaving the event loop; None for anything else, errors among it."""
     if not isinstance(inputs, str) or len(inputs) > _SHORT or not inputs or inputs.isspace():
         return None
-    fleet = call.service.fleet
-    entry = fleet.entry(model, "classify")
+    entry = call.service.fleet.entry(model, "classify")
     version = entry.chosen(inputs)
     if version is None or entry.task != "classify" or not version.loaded.quick:
         return None
-    with fleet.using(entry, version):
-        note(call, entry, version)
-        return entry, version, _sorted(cast(Understudy, version.loaded.model), [inputs])[0]
+    return entry, version, inputs
+
+
+def sorted_by(version: Version, texts: list[str]) -> list[Sorted]:
+    """What a classifier says, in this thread."""
+    return _sorted(cast(Understudy, version.loaded.model), texts)
 
 
 async def sort_with(call: Call, version: Version, texts: list[str]) -> list[Sorted]:
@@ -86,11 +101,20 @@ async def sort_with(call: Call, version: Version, texts: list[str]) -> list[Sort
     return await in_line(call, version, texts, lambda some: _sorted(opened, some), "sort")
 
 
+def _sorted_one(model: Understudy, text: str) -> Sorted:
+    probs, rung, sure = model.one(text)
+    confidence = max(probs)
+    label = model.labels[probs.index(confidence)]
+    return Sorted(label if sure else None, label, confidence, model.manifest.rungs[rung].name, probs)
+
+
 def _sorted(model: Understudy, texts: list[str]) -> list[Sorted]:
+    if len(texts) == 1:
+        return [_sorted_one(model, texts[0])]
     said = model.answer(texts)
     labels, rungs = model.labels, model.manifest.rungs
     best = said.probs.argmax(1)
-    return [Sorted(labels[b] if sure else None, labels[b], float(p[b]), rungs[r].name, p)
+    return [Sorted(labels[b] if sure else None, labels[b], float(p[b]), rungs[r].name, p.tolist())
             for p, b, r, sure in zip(said.probs, best, said.rung, said.answered, strict=True)]
 
 

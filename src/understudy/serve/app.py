@@ -17,8 +17,8 @@ import msgspec
 from . import body as bodies
 from .call import Call, Raw, Route, Service, Stream
 from .guard import Guard
-from .logs import Log
-from .problems import Problem, bad, problem_of
+from .logs import LONGEST, Log
+from .problems import Problem, problem_of
 from .routes import Router
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -66,44 +66,19 @@ class App:
     def told(self, method: str, route: Route, call: Call | None, number: str, status: int, code: str, began: float) -> None:
         """Counts and logs a request that has ended."""
         seconds = time.monotonic() - began
-        self.service.metrics.told(route.path, status, seconds, call.notes.get("model") if call else None)
-        told = {"id": number, "method": method, "route": route.path, "status": status, "ms": round(seconds * 1e3, 3)}
+        notes = call.notes if call is not None else {}
+        self.service.metrics.told(route.path, status, seconds, notes.get("model"))
+        told = {"time": round(time.time(), 3), "event": "request", "id": number, "method": method, "route": route.path, "status": status, "ms": round(seconds * 1e3, 3)}
         if code:
             told["code"] = code
-        if call is not None:
-            if call.key:
-                told["key"] = call.key
-            call.notes.pop("tail", None)
-            told |= call.notes
+        if call is not None and call.key:
+            told["key"] = call.key
+        notes.pop("tail", None)
+        told |= notes
         if route.scope in ("infer", "admin"):
-            self.service.recent.append((time.time(), told))
+            self.service.recent.append(told)
         if self.log is not None:
-            self.log.line(event="request", **told)
-
-    def at_once(self, method: str, path: str, given: list[tuple[bytes, bytes]], data: bytes) -> tuple[bytes, bytes] | None:
-        """(headers, body) of the answer where that is possible without waiting for anything; None for all else, and for all that is wrong.
-
-        A request that is answered here costs a third of one that goes the whole way through a task.
-        """
-        began, headers, hosts = time.monotonic(), dict(given), [value for name, value in given if name == b"host"]
-        try:
-            route, _ = self.router.find(method, path)
-            if route.at_once is None or b"origin" in headers or self.service.config.log_text or self.service.config.rate:
-                return None
-            self.guard.host(hosts)
-            self.guard.origin(None, headers.get(b"sec-fetch-site"), hosts[0])
-            key = self.guard.known(route, headers.get(b"authorization"), headers.get(b"x-api-key"))
-            bodies.checked(headers, self.service.config.body)
-            call = Call(self.service, self.number(headers.get(b"x-request-id")), began + _seconds(headers, self.service.config.timeout), key.name if key else None)
-            said = route.at_once(call, bodies.decoded(data, route.body))
-        except Exception:
-            return None  # the whole way says what is wrong
-        if said is None:
-            return None
-        body = encode(said)
-        self.told(method, route, call, call.id, 200, "", began)
-        return b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n" % (
-            len(body), call.id.encode()), body
+            self.log.take(told)
 
 
 class Answering:
@@ -146,7 +121,7 @@ class Answering:
                 return self._preflight(path)
         self.route, tail = app.router.find(method, path)
         key = app.guard.key(self.route, headers.get(b"authorization"), headers.get(b"x-api-key"), (self.scope.get("client") or ("",))[0])
-        call = self.call = Call(service, self.number, self.began + _seconds(headers, service.config.timeout), key.name if key else None)
+        call = self.call = Call(service, self.number, self.began + bodies.seconds(headers, service.config.timeout), key.name if key else None)
         if tail:
             call.notes["tail"] = tail
         body = None
@@ -154,7 +129,7 @@ class Answering:
             data = await bodies.read(self.receive, headers, service.config.body)
             body = bodies.decoded(data, self.route.body)
             if service.config.log_text:
-                call.notes["text"] = data.decode("utf-8", "replace")
+                call.notes["text"] = data.decode("utf-8", "replace")[:LONGEST]
         return await self.route.handler(call, body)
 
     def _preflight(self, path: str) -> Raw:
@@ -206,13 +181,3 @@ async def _first_then(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     async with contextlib.aclosing(events):  # type: ignore[type-var]
         async for event in events:
             yield event
-
-
-def _seconds(headers: dict[bytes, bytes], most: float) -> float:
-    """How long the client wants to wait (X-Timeout-Ms), at most what the server allows."""
-    told = headers.get(b"x-timeout-ms")
-    if told is None:
-        return most
-    if not told.isdigit() or len(told) > 9 or int(told) == 0:
-        raise bad("X-Timeout-Ms is a whole number of milliseconds above 0", param="x-timeout-ms")
-    return min(most, int(told) / 1e3)

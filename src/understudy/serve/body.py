@@ -91,3 +91,13 @@ def too_deep(data: bytes) -> bool:
         elif first in b"]}":
             depth -= 1
     return False
+
+
+def seconds(headers: dict[bytes, bytes], most: float) -> float:
+    """How long the client wants to wait (X-Timeout-Ms), at most what the server allows."""
+    told = headers.get(b"x-timeout-ms")
+    if told is None:
+        return most
+    if not told.isdigit() or len(told) > 9 or int(told) == 0:
+        raise bad("X-Timeout-Ms is a whole number of milliseconds above 0", param="x-timeout-ms")
+    return min(most, int(told) / 1e3)

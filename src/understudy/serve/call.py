@@ -23,7 +23,7 @@ class Service:
     metrics: Metrics
     started: float = field(default_factory=time.time)
     draining: bool = False
-    recent: deque[tuple[float, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=50))
+    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=50))
     """The last requests, without their texts."""
 
 
@@ -79,5 +79,5 @@ class Route:
     shape: str = "openai"
     streams: bool = False
     at_once: Callable[[Call, Any], Any] | None = None
-    """Answers without waiting for anything, where that is possible, or gives None: then `handler` is asked."""
+    """What to ask which model (`answers.Asked`), where it can answer without being waited for, or None: then `handler` is asked."""
     errors: tuple[int, ...] = ()

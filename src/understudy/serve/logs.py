@@ -12,8 +12,10 @@ from typing import Any, TextIO
 
 import msgspec
 
-_LONGEST, _WAITING = 2000, 10_000
-_PAUSE = 0.1
+LONGEST, _WAITING = 2000, 10_000
+_PAUSE, _AT_ONCE = 0.1, 256
+"""Seconds between writes, and lines that are made into text at a time: Python does nothing else meanwhile."""
+_encoder = msgspec.json.Encoder()
 
 
 class Log(logging.Handler):
@@ -22,18 +24,21 @@ class Log(logging.Handler):
     def __init__(self, stream: TextIO | None = None, dropped: Callable[[], Any] = lambda: None) -> None:
         super().__init__()
         self._stream, self._dropped = stream or sys.stderr, dropped
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[dict[str, Any]] = deque()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def line(self, **told: Any) -> None:
         """One event. Texts are cut at 2,000 characters, and nothing in them can begin a new line."""
+        self.take({"time": round(time.time(), 3), **{name: value[:LONGEST] if isinstance(value, str) else value for name, value in told.items()}})
+
+    def take(self, told: dict[str, Any]) -> None:
+        """One event with its time, as it is; it may not be changed any more. The thread that writes makes it into text."""
         if len(self._lines) >= _WAITING:
             self._dropped()
             return
-        told = {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in told.items()}
-        self._lines.append(msgspec.json.encode({"time": round(time.time(), 3), **told}))
+        self._lines.append(told)
 
     def emit(self, record: logging.LogRecord) -> None:
         """A record of the logging module, as a line."""
@@ -48,12 +53,11 @@ class Log(logging.Handler):
 
     def _write(self) -> None:
         while not (self._ended.wait(_PAUSE) and not self._lines):
-            if not self._lines:
-                continue
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            try:
-                self._stream.write(b"\n".join(lines).decode() + "\n")
-                self._stream.flush()
-            except (OSError, ValueError):
-                for _ in lines:
-                    self._dropped()
+            while self._lines:
+                lines = [self._lines.popleft() for _ in range(min(_AT_ONCE, len(self._lines)))]
+                try:
+                    self._stream.write(_encoder.encode_lines(lines).decode())
+                    self._stream.flush()
+                except (OSError, ValueError):
+                    for _ in lines:
+                        self._dropped()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..fleet import memory
@@ -21,10 +25,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = self.in_flight = 0
-        self._count = Counter("understudy_requests_total", "Requests by route and status.", ["route", "status"], registry=self.registry)
-        self._seconds = Histogram("understudy_request_seconds", "Seconds from a request's headers to the end of its answer.", ["route"],
-                                  buckets=_BUCKETS, registry=self.registry)
-        self._model = Counter("understudy_model_requests_total", "Requests by model.", ["model"], registry=self.registry)
+        # Plain numbers: all of this is on one thread, and a counter with a lock costs as much as reading a request's JSON.
+        self._counts: dict[tuple[str, int], int] = {}
+        self._times: dict[str, list[float]] = {}
+        self._models: dict[str, int] = {}
+        self.registry.register(self)
         self.tokens = Counter("understudy_tokens_total", "Tokens read and written by models that write.", ["model", "kind"], registry=self.registry)
         self.left = Counter("understudy_clients_left_total", "Clients that left before their answer.", registry=self.registry)
         self.stalled = Counter("understudy_clients_cut_total", "Connections ended for being too slow or too large.", ["why"], registry=self.registry)
@@ -33,24 +38,32 @@ class Metrics:
                  "models_loaded": "Models in memory.", "waiting": "Requests that wait before a model.", "loads": "Bundles loaded so far.",
                  "evictions": "Models that left for another."}
         self._gauges = {name: Gauge(f"understudy_{name}", text, registry=self.registry) for name, text in names.items()}
-        self._counts: dict[tuple[str, int], Counter] = {}
-        self._times: dict[str, Histogram] = {}
-        self._models: dict[str, Counter] = {}
 
     def told(self, route: str, status: int, seconds: float, model: str | None) -> None:
         """One request has ended."""
         self.requests += 1
-        count = self._counts.get((route, status))
-        if count is None:
-            count = self._counts[route, status] = self._count.labels(route, str(status))
-            self._times.setdefault(route, self._seconds.labels(route))
-        count.inc()
-        self._times[route].observe(seconds)
+        self._counts[route, status] = self._counts.get((route, status), 0) + 1
+        times = self._times.get(route)
+        if times is None:
+            times = self._times[route] = [0] * (len(_BUCKETS) + 1) + [0.0]
+        times[bisect_left(_BUCKETS, seconds)] += 1
+        times[-1] += seconds
         if model is not None:
-            counted = self._models.get(model)
-            if counted is None:
-                counted = self._models[model] = self._model.labels(model)
-            counted.inc()
+            self._models[model] = self._models.get(model, 0) + 1
+
+    def collect(self) -> Iterator[Metric]:
+        """What `told` counted, for the registry."""
+        requests = CounterMetricFamily("understudy_requests", "Requests by route and status.", labels=["route", "status"])
+        for (route, status), count in self._counts.items():
+            requests.add_metric([route, str(status)], count)
+        seconds = HistogramMetricFamily("understudy_request_seconds", "Seconds from a request's headers to the end of its answer.", labels=["route"])
+        for route, times in self._times.items():
+            up_to = zip([*map(str, map(float, _BUCKETS)), "+Inf"], accumulate(times[:-1]), strict=True)
+            seconds.add_metric([route], list(up_to), times[-1])
+        models = CounterMetricFamily("understudy_model_requests", "Requests by model.", labels=["model"])
+        for model, count in self._models.items():
+            models.add_metric([model], count)
+        yield from (requests, seconds, models)
 
     def page(self, fleet: Fleet) -> tuple[bytes, str]:
         """The figures as text, and its content type."""

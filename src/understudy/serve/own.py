@@ -61,10 +61,13 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     return _classified(call, body, entry, version, said)
 
 
-def classify_now(call: Call, body: ClassifyRequest) -> ClassifyResponse | None:
+def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | None:
     """The same, where it needs no waiting."""
-    found = answers.sort_now(call, body.model, body.inputs)
-    return None if found is None else _classified(call, body, found[0], found[1], [found[2]])
+    found = answers.quick(call, body.model, body.inputs)
+    if found is None:
+        return None
+    entry, version, text = found
+    return answers.Asked(entry, version, text, lambda said: _classified(call, body, entry, version, [said]))
 
 
 def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Version, said: list[answers.Sorted]) -> ClassifyResponse:
@@ -72,8 +75,7 @@ def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Versio
     if body.top > 1:
         labels = version.loaded.model.manifest.labels
         for classified, one in zip(out, said, strict=True):
-            order = (-one.probs).argsort(kind="stable")[:body.top]
-            classified.top = [Label(labels[index], float(one.probs[index])) for index in order]
+            classified.top = [Label(labels[index], one.probs[index]) for index in one.ranked()[:body.top]]
     return ClassifyResponse(call.id, entry.name, version.loaded.id, out, call.milliseconds)
 
 

@@ -10,17 +10,17 @@ A small request is kept until it is whole: where it can be answered without wait
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .shortcut import Headers, Passed, Shortcut, Small
+
 if TYPE_CHECKING:
     from .config import ServeConfig
     from .metrics import Metrics
 
-AtOnce = Callable[[str, str, list[tuple[bytes, bytes]], bytes], "tuple[bytes, bytes] | None"]
 HEAD_BYTES, HEADERS, URL_BYTES, PIECES, SMALL = 32_768, 100, 8192, 65_536, 4096
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
 _SAYS = {400: ("invalid_http", "this is no request that can be read"), 408: ("request_timeout", "the request took too long to arrive"),
@@ -29,11 +29,13 @@ _SAYS = {400: ("invalid_http", "this is no request that can be read"), 408: ("re
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with limits; `settings` and `metrics` are set by `limited`."""
+    """A connection with limits; what stands here is set by `limited`."""
 
     settings: ServeConfig
     metrics: Metrics
-    at_once: AtOnce
+    shortcut: Shortcut
+    date: tuple[Any, bytes] = (None, b"")
+    """uvicorn's default headers and the beginning of an answer with them; made anew once a second."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -41,8 +43,15 @@ class Connection(HttpToolsProtocol):
         self._until = self._stalled = 0.0
         self._head = self._headers = self._pieces = 0
         self._in_head, self._refusal = True, 400
-        self._small: bytearray | None = None
+        self._small: bytes | None = None
         self._ending = False
+        self._idle = 0.0
+        self._given: Headers = []
+        self._length = b""
+        self._number: bytes | None = None
+        self._passed: Passed | None = None
+        self._asked: Small | None = None
+        self._keep = True
 
     def connection_made(self, transport: Any) -> None:
         """A client has come; one too many is told so and goes."""
@@ -59,7 +68,9 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        self._unset_keepalive_if_required()
+        self._idle = 0.0
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         if self.parser is None or self.transport.is_closing():
             return
         if not self._until and (self.cycle is None or self.cycle.response_complete):
@@ -78,19 +89,31 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
-        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
+        if self._asked is not None:
+            self.shortcut.now(self._asked)
+        self.url, self.expect_100_continue, self.headers = b"", False, []
+        self._given, self._length, self._number = [], b"", None
         self._headers, self._head, self._in_head, self._pieces = 0, 0, True, 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the path."""
-        super().on_url(url)
+        self.url += url
         if len(self.url) > URL_BYTES:
             self._stop(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        super().on_header(name, value)
+        name = name.lower()
+        one = (name, value)
+        self.headers.append(one)
+        if name == b"content-length":
+            self._length = value
+        elif name == b"x-request-id":
+            self._number = value
+        else:
+            self._given.append(one)
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
         self._headers += 1
         self._head += len(name) + len(value)
         if self._headers > HEADERS or self._head > HEAD_BYTES:
@@ -100,9 +123,9 @@ class Connection(HttpToolsProtocol):
         """All headers are there; the body's time begins."""
         self._in_head, self._until = False, self.loop.time() + self.settings.body_timeout
         if self._may_be_small():
-            self._small = bytearray()
+            self._small = b""
         else:
-            super().on_headers_complete()
+            self._begun()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -119,46 +142,72 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole: from here on the client waits for us."""
         self._until = 0.0
-        if self._small is not None:
-            said = self.at_once("POST", self.url.decode("latin-1"), self.headers, bytes(self._small))
-            if said is not None:
-                self._small = None
-                self._answered(*said)
-                return
+        if self._small is None:
+            super().on_message_complete()
+            return
+        passed, self._keep = self._passed, self.parser.should_keep_alive()
+        if passed is None or passed.headers != self._given or passed.url != self.url:
+            passed = self._passed = self.shortcut.passed(self.url, self._given)
+        if passed is None:
+            self._said(None)
+        else:
+            self._asked = Small(passed, self._number, self._small, self._said)
+            self.shortcut.ask(self._asked)
+
+    def _said(self, rest: bytes | None) -> None:
+        """The short cut's answer, or None: then the request goes the whole way."""
+        self._asked = None
+        if self.transport.is_closing():
+            self._small = None
+        elif rest is not None:
+            self._small = None
+            self._answered(rest)
+        else:
             self._whole_way()
-        super().on_message_complete()
+            self.cycle.keep_alive = self.cycle.keep_alive and self._keep
+            super().on_message_complete()
 
     def _may_be_small(self) -> bool:
         """Whether this request could be answered at once, when its body is there: nothing else is under way on the connection."""
-        if (self._ending or self.parser.get_method() != b"POST" or self.expect_100_continue or self.parser.should_upgrade() or self.flow.write_paused
-                or (self.cycle is not None and not self.cycle.response_complete) or self.parser.get_http_version() != "1.1"):
-            return False
-        length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        return length.isdigit() and len(length) < 5 and int(length) <= SMALL
+        length, parser = self._length, self.parser
+        return (length.isdigit() and len(length) < 5 and int(length) <= SMALL and parser.get_method() == b"POST"
+                and not (self._ending or self.expect_100_continue or parser.should_upgrade() or self.flow.write_paused
+                         or (self.cycle is not None and not self.cycle.response_complete)) and parser.get_http_version() == "1.1")
+
+    def _begun(self) -> None:
+        """Tells the application that a request has begun."""
+        url, headers, expected = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # makes the scope, which a small request needs none of
+        self.url, self.expect_100_continue = url, expected
+        self.headers += headers
+        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
 
     def _whole_way(self) -> None:
         """Hands the request on to the application, as if it had just begun to arrive."""
-        data, self._small = bytes(self._small or b""), None
-        super().on_headers_complete()
+        data, self._small = self._small, None
+        self._begun()
         if data:
             super().on_body(data)
 
-    def _answered(self, headers: bytes, body: bytes) -> None:
+    def _answered(self, rest: bytes) -> None:
         """Writes an answer, and waits for the next request as uvicorn does after its own."""
-        keep = self.parser.should_keep_alive() and not self._ending
-        lines = [b"HTTP/1.1 200 OK\r\n", *(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers), headers,
-                 b"\r\n" if keep else b"connection: close\r\n\r\n", body]
-        self.transport.write(b"".join(lines))
-        self.server_state.total_requests += 1
-        if not keep:
+        kind, state = type(self), self.server_state
+        if kind.date[0] is not state.default_headers:
+            kind.date = (state.default_headers, b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % pair for pair in state.default_headers))
+        state.total_requests += 1
+        if self._keep and not self._ending:
+            self.transport.write(kind.date[1] + rest)
+            self._idle = self.loop.time() + self.timeout_keep_alive
+        else:
+            self.transport.write(kind.date[1] + b"connection: close\r\n" + rest)
             self.transport.close()
-            return
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
         """The service ends: what runs is finished, a request that is still arriving is answered, an idle connection goes."""
         self._ending = True
+        if self._asked is not None:
+            self.shortcut.now(self._asked)
         if self._small is not None:
             self._whole_way()
         super().shutdown()
@@ -178,6 +227,8 @@ class Connection(HttpToolsProtocol):
         if self._stalled and now > self._stalled:
             self.metrics.stalled.labels("does not read").inc()
             self.transport.abort()
+        elif self._idle and now > self._idle:
+            self.transport.close()
         elif self._until and now > self._until:
             self._until = 0.0
             self.metrics.stalled.labels("too slow").inc()
@@ -202,6 +253,6 @@ class Connection(HttpToolsProtocol):
         raise ValueError(status)
 
 
-def limited(settings: ServeConfig, metrics: Metrics, at_once: AtOnce) -> type[Connection]:
-    """The protocol class of a server with these settings. `at_once` gives the answer to a small request where that needs no waiting."""
-    return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics, "at_once": staticmethod(at_once)})
+def limited(settings: ServeConfig, metrics: Metrics, shortcut: Shortcut) -> type[Connection]:
+    """The protocol class of a server with these settings."""
+    return type("LimitedConnection", (Connection,), {"settings": settings, "metrics": metrics, "shortcut": shortcut})

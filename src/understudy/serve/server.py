@@ -27,6 +27,7 @@ from .keys import Keys, read_keys
 from .logs import Log
 from .metrics import Metrics
 from .protocol import Connection, limited
+from .shortcut import Shortcut
 
 _LOOK, _UNREAD = 0.25, 1 << 17
 log = logging.getLogger("understudy.serve")
@@ -107,7 +108,7 @@ async def _served(config: ServeConfig, models: list[Served], guard: Guard, keys:
         fleet.add(one.name, one.path, aliases=one.aliases, pin=one.pin, languages=one.languages)
     service = Service(fleet, config, metrics)
     app = App(service, guard, lines if config.log_requests else None)
-    settings = uvicorn.Config(app, http=limited(config, metrics, app.at_once), ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
+    settings = uvicorn.Config(app, http=limited(config, metrics, Shortcut(app)), ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
                               server_header=False, date_header=True, timeout_keep_alive=30, timeout_graceful_shutdown=math.ceil(config.drain))
     server = Server(settings, service)
     if config.log_text:

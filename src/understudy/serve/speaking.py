@@ -70,8 +70,8 @@ async def speak(call: Call, entry: Entry, version: Version, asked: Asked, *, str
     if sort == "classify":
         said = (await answers.sort_with(call, version, texts))[0]
         labels = cast(Any, version.loaded.model).labels
-        order = (-said.probs).argsort(kind="stable")[:max(1, asked.logprobs or 1)]
-        top = tuple((labels[index], math.log(max(float(said.probs[index]), 1e-30))) for index in order)
+        order = said.ranked()[:max(1, asked.logprobs or 1)]
+        top = tuple((labels[index], math.log(max(said.probs[index], 1e-30))) for index in order)
         chosen = (Choice(said.label or "", math.log(max(said.confidence, 1e-30)), top),)
         yield Piece(said.label or "", finish="end", chosen=chosen if asked.logprobs is not None else ())
     else:

@@ -62,7 +62,7 @@ async def status(call: Call, body: None) -> Status:
     fleet = service.fleet
     return Status(__version__, time.time() - service.started, os.getpid(), service.metrics.requests, service.metrics.in_flight,
                   Memory(fleet.budget, fleet.used(), memory.resident()), fleet.loads, fleet.evictions,
-                  [entry.status() for entry in fleet.entries.values()], [{"time": when, **{name: value for name, value in told.items() if name != "text"}} for when, told in service.recent])
+                  [entry.status() for entry in fleet.entries.values()], [{name: value for name, value in told.items() if name not in ("event", "text")} for told in service.recent])
 
 
 ROUTES = [

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from msgspec import Struct
 
 from .._version import __version__
+from ..fleet.entry import Version
 from ..run.answer import Understudy
 from . import answers
 from .call import Call, Route
@@ -71,20 +72,22 @@ async def predict(call: Call, body: PredictRequest) -> list[Score | list[Score]]
         raise bad("these models read one text, not pairs: [[text], [text]]", param="inputs")
     texts = answers.listed([one if isinstance(one, str) else one[0] for one in given], call)
     _, version, said = await answers.sort_texts(call, body.model, texts)
-    labels = cast(Understudy, version.loaded.model).labels
-    out: list[Score | list[Score]] = [[Score(float(one.probs[index]), labels[index]) for index in (-one.probs).argsort(kind="stable")] for one in said]
-    return [*cast(list[Score], out[0])] if isinstance(body.inputs, str) else out
+    out = [_scores(version, one) for one in said]
+    return [*out[0]] if isinstance(body.inputs, str) else [*out]
 
 
-def predict_now(call: Call, body: PredictRequest) -> list[Score] | None:
+def predict_now(call: Call, body: PredictRequest) -> answers.Asked | None:
     """The same, where it needs no waiting."""
-    if body.raw_scores or body.truncation_direction in ("left", "Left"):
-        return None
-    found = answers.sort_now(call, body.model, body.inputs)
+    found = None if body.raw_scores or body.truncation_direction in ("left", "Left") else answers.quick(call, body.model, body.inputs)
     if found is None:
         return None
-    labels, probs = cast(Understudy, found[1].loaded.model).labels, found[2].probs
-    return [Score(float(probs[index]), labels[index]) for index in (-probs).argsort(kind="stable")]
+    entry, version, text = found
+    return answers.Asked(entry, version, text, lambda said: _scores(version, said))
+
+
+def _scores(version: Version, said: answers.Sorted) -> list[Score]:
+    labels = cast(Understudy, version.loaded.model).labels
+    return [Score(said.probs[index], labels[index]) for index in said.ranked()]
 
 
 async def embed(call: Call, body: EmbedRequest) -> list[list[float]]:

@@ -12,5 +12,7 @@ KIND = "classify"
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities of the logits along the last axis, same shape and dtype."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
+    shifted = logits - np.maximum.reduce(logits, -1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    shifted /= np.add.reduce(shifted, -1, keepdims=True)
+    return shifted

@@ -1,0 +1,117 @@
+"""Small requests that come together are answered together: each with its own answer, in order on its connection, as if it had come alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+
+import pytest
+
+from serving import QUESTION, server
+from tiny_bundle import make_bundle
+
+OTHER = "I would like my money back"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with server(tmp_path_factory.mktemp("log"), make_bundle(tmp_path_factory.mktemp("bundles") / "support")) as running:
+        running.ask("/v1/classify", {"inputs": QUESTION})
+        yield running
+        assert "Traceback" not in running.log.read_text("utf-8") and running.end() == 0
+
+
+def asking(served, body: bytes, *more: str, path: str = "/v1/classify") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{served.port}", "Content-Type: application/json", f"Content-Length: {len(body)}", *more]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def one(sock: socket.socket) -> tuple[int, dict]:
+    """The next answer on a connection."""
+    said = b""
+    while (found := re.search(rb"content-length: (\d+)\r\n(?:.*\r\n)*?\r\n", said)) is None or len(said) < found.end() + int(found[1]):
+        more = sock.recv(65536)
+        assert more, said
+        said += more
+    return parts(said)[0]
+
+
+def parts(said: bytes) -> list[tuple[int, dict]]:
+    """Status and JSON of each answer."""
+    return [(int(part[:3]), json.loads(part.partition(b"\r\n\r\n")[2])) for part in said.split(b"HTTP/1.1 ")[1:]]
+
+
+def test_forty_at_once_each_get_their_own(served):
+    socks = [socket.create_connection(("127.0.0.1", served.port), timeout=5) for _ in range(40)]
+    for turn in range(5):
+        for number, sock in enumerate(socks):
+            text = (QUESTION, OTHER)[number % 2]
+            body = b"{" if number % 7 == 3 else json.dumps({"inputs": text, "model": "nobody" if number % 7 == 5 else "support"}).encode()
+            sock.sendall(asking(served, body, f"X-Request-Id: {turn}-{number}"))
+        for number, sock in enumerate(socks):
+            status, said = one(sock)
+            assert status == {3: 400, 5: 404}.get(number % 7, 200), said
+            if status == 200:
+                assert said["id"] == f"{turn}-{number}" and said["answers"][0]["label"] == ("card", "refund")[number % 2]
+    for sock in socks:
+        sock.close()
+
+
+def test_alone_and_together_the_answer_is_the_same_to_the_last_digit(served):
+    texts = [f"{QUESTION} {number} {OTHER}"[:12 + number] for number in range(60)]
+    alone = [served.ask("/v1/classify", {"inputs": text, "top": 3})[2]["answers"] for text in texts]
+    assert [[one] for one in served.ask("/v1/classify", {"inputs": texts, "top": 3})[2]["answers"]] == alone
+    socks = [socket.create_connection(("127.0.0.1", served.port), timeout=5) for _ in texts]
+    for sock, text in zip(socks, texts, strict=True):
+        sock.sendall(asking(served, json.dumps({"inputs": text, "top": 3}).encode(), "Connection: close"))
+    for sock, wanted in zip(socks, alone, strict=True):
+        ((_, said),) = parts(b"".join(iter(lambda sock=sock: sock.recv(65536), b"")))
+        assert said["answers"] == wanted
+        sock.close()
+
+
+def test_what_follows_a_wrong_one_on_its_connection_comes_after_it(served):
+    fine, wrong = json.dumps({"inputs": QUESTION}).encode(), b'{"inputs": 7}'
+    stream = asking(served, fine) + asking(served, wrong) + asking(served, fine) + asking(served, b"{") + asking(served, fine, path="/predict") + \
+        asking(served, wrong, "Connection: close") + asking(served, fine)
+    assert [status for status, _ in parts(served.raw(stream))] == [200, 400, 200, 400, 200, 400]
+
+
+@pytest.mark.parametrize("body", [b"{", json.dumps({"inputs": QUESTION}).encode()])
+def test_a_connection_that_is_to_be_closed_is_closed(served, body):
+    began = time.monotonic()
+    said = served.raw(asking(served, body, "Connection: close"))
+    assert b"connection: close" in said.lower() and time.monotonic() - began < 3
+    said = served.raw(asking(served, body) + asking(served, body, "Connection: close"))
+    assert len(parts(said)) == 2 and said.lower().count(b"connection: close") == 1
+
+
+def test_a_client_that_is_gone_before_its_answer_leaves_no_trace(served):
+    body = json.dumps({"inputs": QUESTION}).encode()
+    for _ in range(30):
+        sock = socket.create_connection(("127.0.0.1", served.port))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.sendall(asking(served, body))
+        sock.close()
+    assert served.ask("/status")[2]["in_flight"] == 1 and served.ask("/v1/classify", {"inputs": QUESTION})[0] == 200
+
+
+def test_figures_count_each_request_once(served):
+    def counted() -> tuple[float, float, float]:
+        page = served.ask("/metrics")[2].decode()
+        lines = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+        return tuple(float(lines.get(name, 0)) for name in ('understudy_requests_total{route="/v1/classify",status="200"}', 'understudy_request_seconds_count{route="/v1/classify"}',
+                                                           'understudy_request_seconds_bucket{le="0.005",route="/v1/classify"}'))
+
+    before = counted()
+    body = json.dumps({"inputs": QUESTION}).encode()
+    socks = [socket.create_connection(("127.0.0.1", served.port), timeout=5) for _ in range(20)]
+    for sock in socks:
+        sock.sendall(asking(served, body))
+    for sock in socks:
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        sock.close()
+    after = counted()
+    assert after[0] - before[0] == after[1] - before[1] == 20 and 0 <= after[2] - before[2] <= 20
