@@ -1,11 +1,12 @@
-"""Requests a second on a tiny classifier: ours, and the same ONNX file behind a plain FastAPI handler.
+"""The floors of the service: requests a second beside a plain FastAPI handler, the tail, overload, idle memory, streams of a chat.
 
     python bench/serve.py --work .cache/serve --out records/2026-11-28-serve
+    python bench/serve.py --work .cache/serve --parts rate tail
 
 The model has the shape of our `tiny` rung with random weights: what it says is nonsense, what it costs is not. The handler is what
 FastAPI's own documentation would have one write: a typed body, a `def`, a dictionary as the answer; `fastapi-async` is the same as an
 `async def`, which answers on the event loop. One worker process each, one ONNX Runtime thread. Rounds alternate; figures are medians over
-rounds. `cpu_us` is processor time of the server per request, which other programs on the machine disturb least.
+rounds. `cpu_us` is processor time of the server per request, which other programs on the machine disturb least. The other parts: `floors.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+import floors
 
 from understudy.serve.loadtest import _Load
 
@@ -34,16 +34,18 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the model that is made here")
     parser.add_argument("--out", type=Path, help="folder for the record; without it the record is printed only")
+    parser.add_argument("--parts", nargs="+", choices=["rate", *floors.PARTS], default=["rate", *floors.PARTS])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement of `rate`; some of the other parts take up to 4 times as long")
+    parser.add_argument("--chat", type=Path, help="a bundle that chats, for the part of that name")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def made_bundle(folder: Path) -> Path:
-    """A bundle whose only rung is a transformer of the tiny rung's shape, over a WordPiece vocabulary of letters and a few words."""
+def made_bundle(folder: Path, shape: tuple[int, int, int] | None = None) -> Path:
+    """A bundle whose only rung is a transformer over a WordPiece vocabulary of letters and a few words: of the tiny rung's shape, or (width, layers, hidden)."""
     if (folder / "manifest.json").is_file():
         return folder
     import torch
@@ -63,10 +65,11 @@ def made_bundle(folder: Path) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     torch.manual_seed(0)
     size = TinyConfig()
-    model = Classifier(Shape(len(words), size.width, size.layers, 4, size.hidden, size.positions), len(LABELS)).eval()
+    width, layers, hidden = shape or (size.width, size.layers, size.hidden)
+    model = Classifier(Shape(len(words), width, layers, 4, hidden, size.positions), len(LABELS)).eval()
     rung = Rung(name="tiny", kind="encoder", path="tiny", parameters=sum(one.numel() for one in model.parameters()), precision="int8", mix={"tiny": 1.0}, max_tokens=64)
     files = {"tiny/onnx/model_quantized.onnx": build(model, whole=[]), "tiny/tokenizer.json": tokenizer.to_str().encode()}
-    write_bundle(folder, files, Manifest(name="tiny", version="0.1.0", labels=LABELS, rungs=(rung,)))
+    write_bundle(folder, files, Manifest(name=folder.name, version="0.1.0", labels=LABELS, rungs=(rung,)))
     return folder
 
 
@@ -126,25 +129,14 @@ async def once(port: int, pid: int, path: str, connections: int, seconds: float)
 
 
 def started(bundle: Path, name: str) -> tuple[subprocess.Popen, int]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "understudy.cli", "serve", str(bundle), "--port", str(port)]
+    command = [sys.executable, "-m", "understudy.cli", "serve", str(bundle), "--port", "{port}"]
     if name != "ours":
-        command = [sys.executable, __file__, "--work", ".", "--peer", str(bundle), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=1).close()
-            return process, port
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit(f"{name} did not start")
+        command = [sys.executable, __file__, "--work", ".", "--peer", str(bundle), "--port", "{port}"]
+    return floors.opened(command)
 
 
-def main() -> None:
-    told = arguments()
-    if told.peer is not None:
-        return peer(told.peer, told.port)
+def rates(told: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every run, and the table."""
     bundle = made_bundle(told.work / "tiny")
     servers = {name: started(bundle, name) for name in ("ours", "fastapi")}
     runs: list[dict[str, Any]] = []
@@ -153,27 +145,37 @@ def main() -> None:
             for connections in told.connections:
                 for name, path in SHAPES.items():
                     process, port = servers[name.split("-")[0]]
-                    runs.append({"round": number, "contender": name, "connections": connections,
+                    runs.append({"part": "rate", "round": number, "contender": name, "connections": connections,
                                  **asyncio.run(once(port, process.pid, path, connections, told.seconds))})
     finally:
         for process, _ in servers.values():
             process.terminate()
             process.wait()
-    report(runs, told)
-
-
-def report(runs: list[dict[str, Any]], told: argparse.Namespace) -> None:
     lines = ["| contender | connections | requests/s | p50, ms | p99, ms | processor time a request, µs |", "|---|---:|---:|---:|---:|---:|"]
     for connections in told.connections:
         for name in SHAPES:
             mine = [run for run in runs if run["contender"] == name and run["connections"] == connections]
             middle = {key: statistics.median(run[key] for run in mine) for key in ("per_second", "p50_ms", "p99_ms", "cpu_us")}
             lines.append(f"| {name} | {connections} | {middle['per_second']:,.0f} | {middle['p50_ms']:.2f} | {middle['p99_ms']:.2f} | {middle['cpu_us']:.0f} |")
-    print("\n".join(lines))
-    if told.out is not None:
-        told.out.mkdir(parents=True, exist_ok=True)
-        (told.out / "results.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs), "utf-8")
-        (told.out / "table.md").write_text("\n".join(lines) + "\n", "utf-8")
+    return runs, lines
+
+
+def main() -> None:
+    told = arguments()
+    if told.peer is not None:
+        return peer(told.peer, told.port)
+    told.work.mkdir(parents=True, exist_ok=True)
+    runs: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for part in dict.fromkeys(told.parts):
+        found, table = rates(told) if part == "rate" else floors.PARTS[part](told, made_bundle, request)
+        runs += found
+        lines += [f"{part}:", "", *table, ""]
+        print("\n".join(lines[-len(table) - 3:]), flush=True)
+        if told.out is not None:
+            told.out.mkdir(parents=True, exist_ok=True)
+            (told.out / "results.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs), "utf-8")
+            (told.out / "table.md").write_text("\n".join(lines), "utf-8")
 
 
 if __name__ == "__main__":

@@ -100,10 +100,14 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, lane: Lane, job: Job) -> None:
-        """Puts a job into the line of its model. Raises BusyError where that is full."""
+    def room(self, lane: Lane) -> None:
+        """Raises BusyError where the line of a model is full."""
         if len(lane.waiting) >= lane.most:
             raise BusyError("the line before this model is full", retry_after=lane.retry_after(self.threads), hint="ask again later, or raise --queue")
+
+    def submit(self, lane: Lane, job: Job) -> None:
+        """Puts a job into the line of its model. Raises BusyError where that is full."""
+        self.room(lane)
         lane.waiting.append(job)
         if len(lane.waiting) == 1:
             self._ready.append(lane)

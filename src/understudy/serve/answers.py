@@ -78,14 +78,21 @@ class Asked(NamedTuple):
 
 
 def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | None:
-    """The version that can answer one short text without leaving the event loop; None for anything else, errors among it."""
-    if not isinstance(inputs, str) or len(inputs) > _SHORT or not inputs or inputs.isspace():
+    """The version that can answer one short text without leaving the event loop; None for anything else, errors among it.
+
+    Raises BusyError where there is a line, and it is full.
+    """
+    if not isinstance(inputs, str) or not inputs or inputs.isspace():
         return None
-    entry = call.service.fleet.entry(model, "classify")
+    fleet = call.service.fleet
+    entry = fleet.entry(model, "classify")
     version = entry.chosen(inputs)
-    if version is None or entry.task != "classify" or not version.loaded.quick:
+    if version is None or entry.task != "classify":
         return None
-    return entry, version, inputs
+    if version.loaded.quick and len(inputs) <= _SHORT:
+        return entry, version, inputs
+    fleet.pool.room(cast(Lane, version.lane))
+    return None
 
 
 def sorted_by(version: Version, texts: list[str]) -> list[Sorted]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES, HEADERS, URL_BYTES, PIECES, SMALL = 32_768, 100, 8192, 65_536, 4096
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
+_BEGINS = {(status, keep): b"HTTP/1.1 %d %s\r\n%s" % (status, reason, b"" if keep else b"connection: close\r\n")
+           for status, reason in {200: b"OK", **_REASONS}.items() for keep in (True, False)}
 _SAYS = {400: ("invalid_http", "this is no request that can be read"), 408: ("request_timeout", "the request took too long to arrive"),
          414: ("uri_too_long", f"a path may have {URL_BYTES} bytes"), 431: ("headers_too_large", f"headers may have {HEAD_BYTES} bytes, and be {HEADERS}"),
          503: ("server_overloaded", "as many connections as may be are open")}
@@ -35,7 +37,7 @@ class Connection(HttpToolsProtocol):
     metrics: Metrics
     shortcut: Shortcut
     date: tuple[Any, bytes] = (None, b"")
-    """uvicorn's default headers and the beginning of an answer with them; made anew once a second."""
+    """uvicorn's default headers and the same as bytes; made anew once a second."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -154,14 +156,14 @@ class Connection(HttpToolsProtocol):
             self._asked = Small(passed, self._number, self._small, self._said)
             self.shortcut.ask(self._asked)
 
-    def _said(self, rest: bytes | None) -> None:
+    def _said(self, answer: tuple[int, bytes] | None) -> None:
         """The short cut's answer, or None: then the request goes the whole way."""
         self._asked = None
         if self.transport.is_closing():
             self._small = None
-        elif rest is not None:
+        elif answer is not None:
             self._small = None
-            self._answered(rest)
+            self._answered(*answer)
         else:
             self._whole_way()
             self.cycle.keep_alive = self.cycle.keep_alive and self._keep
@@ -190,17 +192,17 @@ class Connection(HttpToolsProtocol):
         if data:
             super().on_body(data)
 
-    def _answered(self, rest: bytes) -> None:
+    def _answered(self, status: int, rest: bytes) -> None:
         """Writes an answer, and waits for the next request as uvicorn does after its own."""
         kind, state = type(self), self.server_state
         if kind.date[0] is not state.default_headers:
-            kind.date = (state.default_headers, b"HTTP/1.1 200 OK\r\n" + b"".join(b"%s: %s\r\n" % pair for pair in state.default_headers))
+            kind.date = (state.default_headers, b"".join(b"%s: %s\r\n" % pair for pair in state.default_headers))
         state.total_requests += 1
-        if self._keep and not self._ending:
-            self.transport.write(kind.date[1] + rest)
+        keep = self._keep and not self._ending
+        self.transport.write(_BEGINS[status, keep] + kind.date[1] + rest)
+        if keep:
             self._idle = self.loop.time() + self.timeout_keep_alive
         else:
-            self.transport.write(kind.date[1] + b"connection: close\r\n" + rest)
             self.transport.close()
 
     def shutdown(self) -> None:
