@@ -1,7 +1,7 @@
 # make demo   sets everything up, trains on the sample data, prints the receipt, answers a few sentences
 # make test   sets everything up and passes the tests
 # make soak  the tests of the service for longer: 50,000 fuzzed requests, 60,000 against a leak
-# make bench  ours and the peers on real data, hours: make bench DATA=../shared/data; in parts: bench-sort, bench-write
+# make bench  ours and the peers on real data, hours: make bench DATA=../shared/data; in parts: bench-sort, bench-write, bench-serve
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= ../shared/data
@@ -42,7 +42,7 @@ soak: .venv/ready-dev
 docs: .venv/ready-dev
 	$(BIN)/python scripts/docs.py
 
-bench: bench-sort bench-write
+bench: bench-sort bench-write bench-serve
 
 bench-sort: .venv/ready-bench
 	$(BIN)/python bench/run.py --data banking77=$(DATA)/intents-banking77 --data clinc150=$(DATA)/intents-clinc150 \
@@ -63,7 +63,10 @@ bench-write: .venv/ready-bench
 	$(BIN)/python bench/localise.py --data $(DATA)/localisation-ui --pair en-de --more $(DATA)/translation-tatoeba/en-de.train.tsv.gz \
 	  --size small --epochs 3 --time-budget 2400 --test --out $(RECORD)-localise
 
+bench-serve: .venv/ready-bench
+	$(BIN)/python bench/serve.py --work .cache/serve --out $(RECORD)-serve $(BENCH)
+
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .cache demo
 
-.PHONY: help demo test soak docs bench bench-sort bench-write clean
+.PHONY: help demo test soak docs bench bench-sort bench-write bench-serve clean
