@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import BusyError, DeadlineError
 
 Answer = Callable[[list[str]], Sequence[Any]]
+FULL = "the line before this model is full"
 _LOOK = 0.05
 """Seconds between looks for requests that are past their deadline."""
 
@@ -47,6 +48,11 @@ class Lane:
         self.most, self._budget = most, budget
         self.waiting: deque[Job] = deque()
         self.busy, self.seconds = 0, 0.01
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may wait."""
+        return len(self.waiting) >= self.most
 
     def retry_after(self, threads: int) -> float:
         """Seconds until the line is probably short again."""
@@ -100,14 +106,10 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def room(self, lane: Lane) -> None:
-        """Raises BusyError where the line of a model is full."""
-        if len(lane.waiting) >= lane.most:
-            raise BusyError("the line before this model is full", retry_after=lane.retry_after(self.threads), hint="ask again later, or raise --queue")
-
     def submit(self, lane: Lane, job: Job) -> None:
         """Puts a job into the line of its model. Raises BusyError where that is full."""
-        self.room(lane)
+        if lane.full:
+            raise BusyError(FULL, retry_after=lane.retry_after(self.threads), hint="ask again later, or raise --queue")
         lane.waiting.append(job)
         if len(lane.waiting) == 1:
             self._ready.append(lane)

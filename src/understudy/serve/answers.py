@@ -77,11 +77,14 @@ class Asked(NamedTuple):
     answer: Callable[[Sorted], Any]
 
 
-def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | None:
-    """The version that can answer one short text without leaving the event loop; None for anything else, errors among it.
+class Full(NamedTuple):
+    """The line before the asked model is full; `again` are the seconds until asking again may help."""
 
-    Raises BusyError where there is a line, and it is full.
-    """
+    again: float
+
+
+def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | Full | None:
+    """The version that can answer one short text without leaving the event loop; None for anything else, errors among it."""
     if not isinstance(inputs, str) or not inputs or inputs.isspace():
         return None
     fleet = call.service.fleet
@@ -91,8 +94,8 @@ def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tupl
         return None
     if version.loaded.quick and len(inputs) <= _SHORT:
         return entry, version, inputs
-    fleet.pool.room(cast(Lane, version.lane))
-    return None
+    lane = cast(Lane, version.lane)
+    return Full(lane.retry_after(fleet.pool.threads)) if lane.full else None
 
 
 def sorted_by(version: Version, texts: list[str]) -> list[Sorted]:

@@ -61,11 +61,11 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     return _classified(call, body, entry, version, said)
 
 
-def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | None:
+def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | answers.Full | None:
     """The same, where it needs no waiting."""
     found = answers.quick(call, body.model, body.inputs)
-    if found is None:
-        return None
+    if found is None or isinstance(found, answers.Full):
+        return found
     entry, version, text = found
     return answers.Asked(entry, version, text, lambda said: _classified(call, body, entry, version, [said]))
 

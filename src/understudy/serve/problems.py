@@ -45,8 +45,12 @@ def bad(message: str, *, param: str | None = None, code: str = "invalid_request"
 
 def later(status: int, code: str, message: str, seconds: float) -> Problem:
     """An answer that says when to ask again; a little is added by chance, so that not everybody comes back at once."""
-    wait = max(1, round(seconds + random.random()))
-    return Problem(status, code, message, headers=((b"retry-after", str(wait).encode()),))
+    return Problem(status, code, message, headers=((b"retry-after", b"%d" % wait(seconds)),))
+
+
+def wait(seconds: float) -> int:
+    """Whole seconds for Retry-After, with chance in them."""
+    return max(1, round(seconds + random.random()))
 
 
 def problem_of(error: Exception) -> Problem:

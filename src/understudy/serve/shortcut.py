@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ..errors import BusyError
+from ..fleet.pool import FULL
 from . import answers
 from . import body as bodies
 from .call import Call, Route
-from .problems import problem_of
+from .problems import later, wait
 
 if TYPE_CHECKING:
     from .app import App
@@ -48,15 +48,14 @@ class Passed(NamedTuple):
 class Small:
     """A small request that is whole. `tell` hears, once, status, headers and body of the answer, or None where it must go the whole way."""
 
-    __slots__ = ("asked", "began", "busy", "call", "data", "number", "passed", "said", "tell")
+    __slots__ = ("asked", "began", "call", "data", "number", "passed", "said", "tell")
 
     def __init__(self, passed: Passed, number: bytes | None, data: bytes, tell: Callable[[tuple[int, bytes] | None], Any]) -> None:
         self.passed, self.number, self.data, self.tell = passed, number, data, tell
         self.began = time.monotonic()
         self.call: Call | None = None
-        self.asked: answers.Asked | None = None
+        self.asked: answers.Asked | answers.Full | None = None
         self.said: answers.Sorted | None = None
-        self.busy: BusyError | None = None
 
 
 class Shortcut:
@@ -66,6 +65,7 @@ class Shortcut:
         self._app = app
         self._waiting: list[Small] = []
         self._many, self._ended = False, 0.0
+        self._full: dict[str, bytes] = {}
 
     def passed(self, url: bytes, given: Headers) -> Passed | None:
         """The checks of a POST that look at its headers alone; `given` has no content-length and no x-request-id."""
@@ -103,12 +103,12 @@ class Shortcut:
         groups: dict[int, list[Small]] = {}
         for one in some:
             asked = self._read(one)
-            if asked is not None:
+            if isinstance(asked, answers.Asked):
                 groups.setdefault(id(asked.version), []).append(one)
         for group in groups.values():
             _ask(group)
         for one in some:
-            one.tell(self._written(one) if one.said is not None else self._refused(one) if one.busy is not None else None)
+            one.tell(self._written(one) if one.said is not None else self._refused(one) if isinstance(one.asked, answers.Full) else None)
 
     def now(self, small: Small) -> None:
         """Answers one that waits before the others."""
@@ -116,31 +116,32 @@ class Shortcut:
         self._waiting.insert(0, small)
         self.flush()
 
-    def _read(self, one: Small) -> answers.Asked | None:
+    def _read(self, one: Small) -> answers.Asked | answers.Full | None:
         app, passed = self._app, one.passed
         try:
             if len(one.data) > app.service.config.body:
                 return None
             one.call = Call(app.service, app.number(one.number), one.began + passed.seconds, passed.key)
             one.asked = passed.route.at_once(one.call, bodies.decoded(one.data, passed.route.body))  # type: ignore[misc]
-        except BusyError as busy:
-            one.busy = busy
         except Exception:
             return None
         return one.asked
 
     def _written(self, one: Small) -> tuple[int, bytes]:
         call, asked, said = one.call, one.asked, one.said
-        assert call is not None and asked is not None and said is not None
+        assert call is not None and isinstance(asked, answers.Asked) and said is not None
         asked.version.once()
         answers.note(call, asked.entry, asked.version)
         return self._told(one, call, 200, encode(asked.answer(said)))
 
     def _refused(self, one: Small) -> tuple[int, bytes]:
-        assert one.call is not None and one.busy is not None
-        problem = problem_of(one.busy)
-        extra = b"".join(b"%s: %s\r\n" % pair for pair in problem.headers)
-        return self._told(one, one.call, problem.status, encode(problem.body(one.passed.route.shape)), problem.code, extra)
+        assert one.call is not None and isinstance(one.asked, answers.Full)
+        # Nine of ten answers at ten times the peak rate: no exception is made for them, whose traceback would be garbage to collect.
+        shape = one.passed.route.shape
+        body = self._full.get(shape)
+        if body is None:
+            body = self._full[shape] = encode(later(503, "server_overloaded", FULL, 1).body(shape))
+        return self._told(one, one.call, 503, body, "server_overloaded", b"retry-after: %d\r\n" % wait(one.asked.again))
 
     def _told(self, one: Small, call: Call, status: int, body: bytes, code: str = "", extra: bytes = b"") -> tuple[int, bytes]:
         self._app.told("POST", one.passed.route, call, call.id, status, code, one.began)
@@ -150,7 +151,7 @@ class Shortcut:
 
 def _ask(group: list[Small]) -> None:
     """Asks the one version that a group is for; where it raises nobody has an answer, and each goes the whole way."""
-    asked = [one.asked for one in group if one.asked is not None]
+    asked = [one.asked for one in group if isinstance(one.asked, answers.Asked)]
     try:
         for one, said in zip(group, answers.sorted_by(asked[0].version, [one.text for one in asked]), strict=True):
             one.said = said
