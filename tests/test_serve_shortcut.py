@@ -115,3 +115,26 @@ def test_figures_count_each_request_once(served):
         sock.close()
     after = counted()
     assert after[0] - before[0] == after[1] - before[1] == 20 and 0 <= after[2] - before[2] <= 20
+
+
+def test_a_full_line_is_said_alike_on_both_ways(served, tmp_path):
+    """Texts that are too long to be answered at once stand in line; small bodies are refused on the short cut, large ones after it."""
+    with server(tmp_path, make_bundle(tmp_path / "support"), flags=("--queue", "1", "--threads", "1", "--batch-tokens", "1")) as narrow:
+        narrow.ask("/v1/classify", {"inputs": QUESTION})
+        texts = [" ".join(f"word{number}{turn}" for turn in range(size)) for number in range(60) for size in (400, 2000)]
+        socks = [socket.create_connection(("127.0.0.1", narrow.port), timeout=20) for _ in texts]
+        for sock, text in zip(socks, texts, strict=True):
+            sock.sendall(asking(narrow, json.dumps({"inputs": text}).encode()))
+        refused: dict[bool, set[str]] = {True: set(), False: set()}
+        for sock, text in zip(socks, texts, strict=True):
+            said = sock.recv(65536)
+            while b"}}" not in said and b"}]" not in said:
+                said += sock.recv(65536)
+            head, _, body = said.partition(b"\r\n\r\n")
+            assert said[9:12] in (b"200", b"503")
+            if said[9:12] == b"503":
+                assert 1 <= int(re.search(rb"retry-after: (\d+)", head)[1]) <= 31
+                refused[len(text) < 4000].add(f"{sorted(line.split(b':')[0] for line in head.lower().splitlines()[1:])} {body}")
+            sock.close()
+        assert refused[True] == refused[False] and len(refused[True]) == 1 and '"server_overloaded"' in str(refused), refused
+        assert narrow.ask("/v1/classify", {"inputs": texts[0]})[0] == 200
