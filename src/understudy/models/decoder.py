@@ -16,6 +16,9 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional as F
 
+from .attention import angles, attend, turned, visible
+from .norm import Norm
+
 
 @dataclass(frozen=True)
 class DecoderShape:
@@ -48,13 +51,16 @@ class _Attention(nn.Module):
         self.v_proj = nn.Linear(shape.width, shape.kv_heads * self.head, bias=False)
         self.o_proj = nn.Linear(shape.heads * self.head, shape.width, bias=False)
 
-    def forward(self, h: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
-        batch, tokens, _ = h.shape
-        q = rotated(self.q_proj(h).view(batch, tokens, self.heads, self.head).transpose(1, 2), turn)
-        k = rotated(self.k_proj(h).view(batch, tokens, self.kv_heads, self.head).transpose(1, 2), turn)
-        v = self.v_proj(h).view(batch, tokens, self.kv_heads, self.head).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, tokens, -1))
+    def forward(self, h: torch.Tensor, turn: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        q, k, v = (x.unflatten(-1, (-1, self.head)) for x in
+                   F.linear(h, self._joined()).split([self.heads * self.head, self.kv_heads * self.head, self.kv_heads * self.head], -1))
+        mixed = attend(turned(q, turn * self.head ** -0.5), turned(k, turn), v.transpose(1, 2), mask)
+        return self.o_proj(mixed.transpose(1, 2).flatten(-2))
+
+    def _joined(self) -> torch.Tensor:
+        """The three weights as one. Rotary positions turn channels i and i + head / 2 of Hugging Face's Llama as one number: they become neighbours."""
+        q, k = (weight.unflatten(0, (-1, 2, self.head // 2)).transpose(1, 2).flatten(0, 2) for weight in (self.q_proj.weight, self.k_proj.weight))
+        return torch.cat([q, k, self.v_proj.weight])
 
 
 class _Mlp(nn.Module):
@@ -73,10 +79,10 @@ class _Layer(nn.Module):
         super().__init__()
         self.self_attn = _Attention(shape)
         self.mlp = _Mlp(shape)
-        self.input_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
-        self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=shape.eps)
+        self.input_layernorm = Norm(shape.width, eps=shape.eps)
+        self.post_attention_layernorm = Norm(shape.width, eps=shape.eps)
 
-    def forward(self, h: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor | None, dropout: float = 0.0) -> torch.Tensor:
+    def forward(self, h: torch.Tensor, turn: torch.Tensor, mask: torch.Tensor | None, dropout: float = 0.0) -> torch.Tensor:
         h = h + F.dropout(self.self_attn(self.input_layernorm(h), turn, mask), dropout, dropout > 0)
         return h + F.dropout(self.mlp(self.post_attention_layernorm(h)), dropout, dropout > 0)
 
@@ -86,7 +92,7 @@ class _Body(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
         self.layers: Any = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.width, eps=shape.eps)
+        self.norm = Norm(shape.width, eps=shape.eps)
 
 
 class Decoder(nn.Module):
@@ -111,10 +117,10 @@ class Decoder(nn.Module):
     def forward(self, ids: torch.Tensor, segments: torch.Tensor | None = None) -> torch.Tensor:
         """Hidden states of ids (batch, tokens). `segments` (batch, tokens) int keeps packed documents apart: a token sees the
         earlier tokens of its own segment only, and positions start at 0 in each. None: every row is one document."""
-        mask, positions = None, torch.arange(ids.shape[1], device=ids.device)[None]
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
         if segments is not None:
-            mask = apart(segments)
             positions = positions - first_of(segments)
+        mask = visible(segments, ids.shape[1], ids.device)
         h = self.model.embed_tokens(ids)
         turn = angles(positions, self.shape.width // self.shape.heads, self.shape.theta)
         for layer in self.model.layers:
@@ -126,33 +132,12 @@ class Decoder(nn.Module):
         return F.linear(h, self.model.embed_tokens.weight)
 
 
-def apart(segments: torch.Tensor) -> torch.Tensor:
-    """(batch, 1, tokens, tokens) bool: may the row's token look at the column's token?"""
-    same = segments[:, :, None] == segments[:, None, :]
-    return (same & torch.ones(same.shape[-2:], dtype=torch.bool, device=segments.device).tril())[:, None]
-
-
 def first_of(segments: torch.Tensor) -> torch.Tensor:
     """(batch, tokens): where the segment of each token begins."""
     place = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     return torch.where(begins, place, 0).cummax(1).values
-
-
-def angles(positions: torch.Tensor, head: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines (rows, 1, tokens, head) of rotary positions, halves side by side as in Hugging Face's Llama."""
-    rates = theta ** (-torch.arange(0, head, 2, dtype=torch.float32, device=positions.device) / head)
-    turn = positions[:, None, :, None].float() * rates
-    turn = torch.cat([turn, turn], -1)
-    return turn.cos(), turn.sin()
-
-
-def rotated(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """x (batch, heads, tokens, head) turned by its positions."""
-    cos, sin = turn
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat([-right, left], -1) * sin
 
 
 def hub_config(shape: DecoderShape, *, bos: int | None, eos: int, pad: int | None) -> dict[str, Any]:

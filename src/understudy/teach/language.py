@@ -22,6 +22,7 @@ from ..models.based import Based
 from ..models.decoder import Decoder
 from .device import device, halves, moved
 from .distil import Distil
+from .losses import next_piece
 from .sequences import Batch, Sequences, count_batches, epoch
 
 Model = Decoder | Based
@@ -127,6 +128,8 @@ def loss_of(model: Model, batch: Batch, smoothing: float = 0.0, distil: Distil |
     """Mean over the wanted tokens in nats: cross-entropy, or its mixture with the divergence from a teacher."""
     h = model(batch.ids, batch.segments)
     h = h.reshape(-1, h.shape[-1])[batch.at]
+    if distil is None and isinstance(model, Decoder) and h.device.type == "cpu":
+        return next_piece.loss(h, model.model.embed_tokens.weight, batch.next, smoothing)
     said, share = (distil.teacher.of(batch), distil.share) if distil else (None, 0.0)
     parts = []
     for begin in range(0, len(h), _ROWS):
