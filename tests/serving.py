@@ -16,8 +16,13 @@ from pathlib import Path
 from typing import Any
 
 QUESTION = "where is my card"
-LONG = bool(os.environ.get("UNDERSTUDY_SOAK"))
-"""Whether `make soak` runs: the same tests, for longer."""
+SOAK = float(os.environ.get("UNDERSTUDY_SOAK") or 0)
+"""Which part of its full length a heavy test has: 1 under `make soak`, 0 (as short as it can be) otherwise."""
+
+
+def much(whole: float, least: float) -> int:
+    """A size of a heavy test: `whole` under `make soak`, `least` in a plain run."""
+    return round(max(least, whole * SOAK))
 
 
 class Served:

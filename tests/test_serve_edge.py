@@ -154,7 +154,7 @@ def opened(served, first: bytes) -> socket.socket:
 
 
 def test_slow_clients_are_let_go_and_hold_nobody_up(served):
-    """300 sockets in the long form; here 120, against times of a tenth."""
+    """Against times of a tenth; what 300 of them cost the others: test_serve_soak."""
     silent = [opened(served, b"") for _ in range(40)]
     half = [opened(served, b"GET /health HTTP/1.1\r\nHo") for _ in range(40)]
     drip = [opened(served, head(served, "/v1/classify", "Content-Length: 1000") + b"{") for _ in range(40)]

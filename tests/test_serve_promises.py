@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serving import LONG, QUESTION, server
+from serving import QUESTION, much, server
 from test_docs import ROOT
 from tiny_bundle import make_bundle
 from tiny_encoder import make_encoder
@@ -45,7 +45,7 @@ def test_the_same_text_gets_the_same_answer_whoever_asks_beside_it(tmp_path):
                 return [said["answers"][at], served.ask("/v1/classify", {"inputs": QUESTION, "model": model, "top": 3})[2]["answers"][0]]
 
             with ThreadPoolExecutor(8) as pool:
-                for pair in pool.map(ask, range(500 if LONG else 75)):
+                for pair in pool.map(ask, range(much(500, 75))):
                     for one in pair:
                         assert one["label"] == alone["label"] and one["confidence"] == pytest.approx(alone["confidence"], abs=1e-4)
 

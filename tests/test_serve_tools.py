@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import LONG, server
+from serving import much, server
 from test_docs import ROOT
 from tiny_bundle import make_bundle
 from tiny_writer import make_writer
@@ -78,14 +78,14 @@ def test_a_fuzzer_finds_no_500_and_no_answer_that_the_document_does_not_have(tmp
     make_writer(root / "en-de", "translate")
     make_writer(root / "talk")
     with server(tmp_path, flags=("--models", str(root))) as served:
-        command = [str(Path(sys.executable).parent / "st"), "run", f"{served.address}/openapi.json", "--max-examples", "2500" if LONG else "8", "--no-color",
-                   "--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--suppress-health-check", "all", "--max-time", "3000" if LONG else "15",
+        command = [str(Path(sys.executable).parent / "st"), "run", f"{served.address}/openapi.json", "--max-examples", str(much(2500, 8)), "--no-color",
+                   "--phases", "examples,coverage,fuzzing", "--continue-on-failure", "--suppress-health-check", "all", "--max-time", str(much(3000, 15)),
                    "--exclude-checks", "positive_data_acceptance", "--generation-deterministic", "--request-timeout", "20"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "NO_COLOR": "1"})
         lines = served.lines()
         asked = [line for line in lines if line.get("event") == "request"]
         assert done.returncode == 0, done.stdout[-6000:]
-        assert len(asked) > (50_000 if LONG else 300) and {line["status"] for line in asked} & {200, 400} == {200, 400}
+        assert len(asked) > much(50_000, 300) and {line["status"] for line in asked} & {200, 400} == {200, 400}
         assert [line for line in asked if line["status"] in (0, 500)] == []
         assert served.end() == 0
 
@@ -104,9 +104,9 @@ def test_the_service_stays_within_its_memory(tmp_path):
                 connection.getresponse().read()
             return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-        before = some(4000 if LONG else 500)
+        before = some(much(4000, 500))
         files = len(os.listdir(f"/proc/{served.process.pid}/fd"))
-        after = some(60_000 if LONG else 2000)
+        after = some(much(60_000, 2000))
         connection.close()
         assert after - before < 8_000_000 and len(os.listdir(f"/proc/{served.process.pid}/fd")) <= files + 1
 
