@@ -82,6 +82,7 @@ def load_bundle(path: str | os.PathLike[str], *, slots: int) -> Loaded:
             if not isinstance(model, Understudy):
                 model.close()
             raise
+        memory.give_back(collect=False)  # the file's bytes, and what was made of them on the way
         size = sum(entry.bytes for entry in bundle.manifest.files.values())
         loaded = Loaded(bundle.path, bundle.manifest.id, sort, model, size, quick, perf_counter() - began, size)
         # Two loads at once would count each other's memory.

@@ -38,8 +38,9 @@ def _libc() -> Any:
         return None
 
 
-def give_back() -> None:
-    """Collects garbage and hands freed heap pages back to the kernel, which glibc by itself keeps."""
-    gc.collect()
+def give_back(*, collect: bool = True) -> None:
+    """Hands freed heap pages back to the kernel, which glibc by itself keeps; collects garbage before."""
+    if collect:
+        gc.collect()
     if hasattr(_libc(), "malloc_trim"):
         _libc().malloc_trim(0)

@@ -87,6 +87,10 @@ def open_session(model: bytes, where: str):
     # Idle worker threads would burn a core between requests.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as problem:
         raise BundleError(f"{where} cannot be run by ONNX Runtime {ort.__version__}: {str(problem).splitlines()[0]}") from None
+    # It keeps the whole file for a second try with other providers; there are none.
+    session.disable_fallback()
+    session._model_bytes = b""
+    return session
