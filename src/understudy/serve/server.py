@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import signal
@@ -114,6 +115,9 @@ async def _served(config: ServeConfig, models: list[Served], guard: Guard, keys:
     if config.log_text:
         log.warning("texts are written into this log (--log-text)")
     background = [asyncio.ensure_future(_looking(server)), asyncio.ensure_future(_pinned(fleet))]
+    # What is there now stays: a whole collection, as after every model that leaves, need not look at it, and holds answers up for less.
+    gc.collect()
+    gc.freeze()
     told(_address(bound), [one.name for one in models])
     try:
         await server.serve(sockets=[bound])
