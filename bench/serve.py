@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,8 @@ def main() -> None:
     told = arguments()
     if told.peer is not None:
         return peer(told.peer, told.port)
+    if "rate" in told.parts and find_spec("fastapi") is None:
+        raise SystemExit("the part 'rate' needs FastAPI: pip install --constraint constraints.txt fastapi")
     told.work.mkdir(parents=True, exist_ok=True)
     runs: list[dict[str, Any]] = []
     lines: list[str] = []
