@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from serving import QUESTION, server
 from tiny_bundle import make_bundle
+from understudy.serve import answers
+from understudy.serve.call import Route
+from understudy.serve.shortcut import Passed, Shortcut, Small
 
 OTHER = "I would like my money back"
 
@@ -138,3 +143,30 @@ def test_a_full_line_is_said_alike_on_both_ways(served, tmp_path):
             sock.close()
         assert refused[True] == refused[False] and len(refused[True]) == 1 and '"server_overloaded"' in str(refused), refused
         assert narrow.ask("/v1/classify", {"inputs": texts[0]})[0] == 200
+
+
+def test_one_that_fails_takes_no_other_with_it(monkeypatch):
+    """Whatever raises, and wherever: every request hears something, and what failed goes the whole way."""
+    def trouble(*_: object) -> None:
+        raise RuntimeError("trouble")
+
+    version, told = SimpleNamespace(once=lambda: None, loaded=SimpleNamespace(id="x" * 64)), []
+    broken = SimpleNamespace(once=trouble, loaded=version.loaded)
+    app = SimpleNamespace(service=SimpleNamespace(config=SimpleNamespace(body=1000)), number=lambda given: "n", told=lambda *given: told.append(given))
+    heard: dict[str, object] = {}
+
+    def asked(call: object, body: str) -> object:
+        if body == "read":
+            trouble()
+        return answers.Asked(SimpleNamespace(name="m"), broken if body == "model" else version, body, trouble if body == "write" else lambda said: said.label)
+
+    monkeypatch.setattr(answers, "sorted_by", lambda its, texts: [answers.Sorted(text, text, 1.0, "r", [1.0]) for text in texts] if its is version else trouble())
+    shortcut = Shortcut(app)
+    passed = Passed(b"/x", [], Route("POST", "/x", trouble, "", str, str, at_once=asked), None, 1.0)
+    shortcut._many = True
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: SimpleNamespace(call_soon=lambda work: None))
+    for name in ("fine", "read", "write", "model", "last"):
+        shortcut.ask(Small(passed, None, json.dumps(name).encode(), lambda said, name=name: heard.__setitem__(name, said)))
+    shortcut.flush()
+    assert {name: said and (said[0], said[1].rpartition(b"\r\n")[2]) for name, said in heard.items()} == {
+        "fine": (200, b'"fine"'), "read": None, "write": None, "model": None, "last": (200, b'"last"')} and len(told) == 2

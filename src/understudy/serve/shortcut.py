@@ -108,7 +108,7 @@ class Shortcut:
         for group in groups.values():
             _ask(group)
         for one in some:
-            one.tell(self._written(one) if one.said is not None else self._refused(one) if isinstance(one.asked, answers.Full) else None)
+            one.tell(self._answer(one))
 
     def now(self, small: Small) -> None:
         """Answers one that waits before the others."""
@@ -126,6 +126,12 @@ class Shortcut:
         except Exception:
             return None
         return one.asked
+
+    def _answer(self, one: Small) -> tuple[int, bytes] | None:
+        try:
+            return self._written(one) if one.said is not None else self._refused(one) if isinstance(one.asked, answers.Full) else None
+        except Exception:  # it may not take the answers of the others with it
+            return None
 
     def _written(self, one: Small) -> tuple[int, bytes]:
         call, asked, said = one.call, one.asked, one.said
