@@ -21,11 +21,8 @@ def command(bundle: str, data: str | None, seconds: float, as_json: bool) -> Non
     """
     from ..recipes.inspecting import bench
 
-    moving = Moving()
-    try:
+    with Moving() as moving:
         told = bench(bundle, data=data, seconds=seconds, listen=moving.hear)
-    finally:
-        moving.wipe()
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
         return

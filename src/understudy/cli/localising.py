@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
 from .files import put
+from .progress import Moving
 
 if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
@@ -29,23 +31,35 @@ def is_localisation(source: str) -> bool:
 def translate_file(writer: Writer, source: str, target: str, memory: str | None, glossary: str | None, overwrite: bool,
                    sampling: Sampling | None, as_json: bool) -> None:
     """Translates what is missing, writes the file whole, and says what a person should look at."""
-    from ..tasks.localise import Cut, Glossary, open_document, translate_document
+    from ..tasks.localise import Glossary, open_document, translate_document
 
     if target == "-" and as_json:
         raise UsageError("--json prints the report, and so the file needs a place of its own", hint="--output FILE")
     document = open_document(source)
-
-    def translated(texts: list[str]) -> list[str]:
-        return [Cut(one.text) if one.finish == "length" else one.text for one in writer.predict(texts, sampling)]
-
-    report = translate_document(document, translated, memory=_memory(memory) if memory else None,
-                                glossary=Glossary.open(glossary) if glossary else None, overwrite=overwrite,
-                                mends=bool(writer.prompt.mends))
+    known, terms = _memory(memory) if memory else None, Glossary.open(glossary) if glossary else None
+    with Moving() as moving:
+        report = translate_document(document, _asking(writer, sampling, moving), memory=known, glossary=terms, overwrite=overwrite,
+                                    mends=bool(writer.prompt.mends))
     _put(document.write(report.targets), target)
     if as_json:
         click.echo(json.dumps(_plain(report), ensure_ascii=False))
     else:
         _tell(report)
+
+
+def _asking(writer: Writer, sampling: Sampling | None, moving: Moving) -> Callable[[list[str]], list[str]]:
+    """What translates texts, and says on the moving line how many it was asked for."""
+    from ..tasks.localise import Cut
+
+    asked = 0
+
+    def translated(texts: list[str]) -> list[str]:
+        nonlocal asked
+        asked += len(texts)
+        moving.show(f"{asked:,} texts asked of the model")
+        return [Cut(one.text) if one.finish == "length" else one.text for one in writer.predict(texts, sampling)]
+
+    return translated
 
 
 def _memory(path: str) -> Memory:

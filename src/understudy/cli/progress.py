@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import click
 
@@ -15,11 +15,17 @@ _WIDE = 14
 
 
 class Moving:
-    """One line that is drawn over itself; a text wider than the terminal is cut, since a wrapped line cannot be wiped."""
+    """One line that is drawn over itself, and gone where a `with` block ends; a text wider than the terminal is cut, since a wrapped line cannot be wiped."""
 
     def __init__(self) -> None:
         self.on = sys.stderr.isatty()
         self._drawn = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wipe()
 
     def show(self, text: str) -> None:
         """Draws `text` in place of what stood there; nothing where nobody looks."""

@@ -30,11 +30,8 @@ def command(bundle: str, data: str, text_column: str | None, label_column: str |
     from ..recipes.proving import prove
 
     rules = parse_gate(gate) if gate else ()
-    moving = Moving()
-    try:
+    with Moving() as moving:
         receipt = prove(bundle, data, text_column=text_column, label_column=label_column, encoding=encoding, on_bad_row=on_bad_row, listen=moving.hear)
-    finally:
-        moving.wipe()
     click.echo(receipt.to_json().decode() if as_json else receipt.table(), nl=not as_json)
     if html:
         try:

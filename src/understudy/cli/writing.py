@@ -13,13 +13,14 @@ import click
 
 from ..errors import UsageError
 from .files import put
+from .progress import Moving, bar
 from .sampling import chosen
 from .tables import answer_table, answer_texts
 
 if TYPE_CHECKING:
     from ..run.generate.sampling import Sampling
     from ..run.summarising import Summariser
-    from ..run.writing import Writer, Written
+    from ..run.writing import Heard, Writer, Written
     from ..tasks.summarise import Summary
 
 _CHUNK = 64
@@ -47,12 +48,15 @@ class Answering:
         """The columns that a table gets."""
         return {"summarize": ("summary", "finish", "flags"), "generate": ("answer", "finish", "flags")}.get(self.model.task, ("answer", "finish"))
 
-    def ask(self, texts: list[str]) -> list[Told]:
-        """One document per text: text, token ids, finish reason, timings; of a summary also its words, flags and sentences."""
+    def ask(self, texts: list[str], heard: Heard | None = None) -> list[Told]:
+        """One document per text: text, token ids, finish reason, timings; of a summary also its words, flags and sentences.
+
+        `heard(done, parts)` is called whenever a part of what a model writes is there.
+        """
         from ..run.writing import Writer
 
         if isinstance(self.model, Writer):
-            said = self.model.predict(texts, self.sampling, words=self.length["words"], sentences=self.length["sentences"])
+            said = self.model.predict(texts, self.sampling, words=self.length["words"], sentences=self.length["sentences"], heard=heard)
             return [written(text, one, self.model.task) for text, one in zip(texts, said, strict=True)]
         return [_chosen(self.model, text, self.length) for text in texts]
 
@@ -97,7 +101,9 @@ def answer_file(answering: Answering, source: str, target: str, text_column: str
         for flag, given in (("--text-column", text_column), ("--on-bad-row", on_bad_row != "fail")):
             if given:
                 raise UsageError(f"{flag} is about the rows of a table, and {source} is one document", hint="leave it out")
-        _show(answering.ask([read_text(source, encoding)]), target, as_json)
+        with Moving() as moving:
+            said = answering.ask([read_text(source, encoding)], lambda done, parts: moving.show(f"{bar(done / parts)}  {done:,} of {parts:,} parts"))
+        _show(said, target, as_json)
     else:
         answer_table(lambda some: answering.cells(some, as_json), answering.columns(as_json), source, target,
                      text_column=text_column, encoding=encoding, on_bad_row=on_bad_row, as_json=as_json, at_once=_CHUNK)

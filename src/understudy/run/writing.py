@@ -30,6 +30,7 @@ MODEL = "model.gguf"
 SLOTS = 4
 _NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
 Complete = Callable[[list[int], Sampling], Completion]
+Heard = Callable[[int, int], None]
 _ALONE = 30_000_000
 """Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
 
@@ -96,29 +97,34 @@ class Writer:
 
     @overload
     def predict(self, texts: str, sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None,
-                complete: Complete | None = None) -> Written: ...
+                complete: Complete | None = None, heard: Heard | None = None) -> Written: ...
     @overload
     def predict(self, texts: list[str], sampling: Sampling | None = None, *, words: int | None = None, sentences: int | None = None,
-                complete: Complete | None = None) -> list[Written]: ...
+                complete: Complete | None = None, heard: Heard | None = None) -> list[Written]: ...
     def predict(self, texts: str | list[str], sampling: Sampling | None = None, *, words: int | None = None,
-                sentences: int | None = None, complete: Complete | None = None) -> Written | list[Written]:
+                sentences: int | None = None, complete: Complete | None = None, heard: Heard | None = None) -> Written | list[Written]:
         """What the model writes for one text or for many, several at a time; of a long text each part is answered within the sampling.
 
         `words` or `sentences` bounds a summary: it is cut where a sentence ends. `complete(ids, sampling)` is asked instead of the engine
-        where somebody else says whose turn it is. Raises UsageError for a budget that makes no sense.
+        where somebody else says whose turn it is; `heard(done, parts)` is called whenever a part is answered. Raises UsageError for a
+        budget that makes no sense.
         """
         if isinstance(texts, str):
-            return self.predict([texts], sampling, words=words, sentences=sentences, complete=complete)[0]
+            return self.predict([texts], sampling, words=words, sentences=sentences, complete=complete, heard=heard)[0]
         budget = self._budget(words, sentences)
         chosen = self._sampling(sampling)
         jobs = [self._parts(text, chosen) for text in texts]
         flat = [part for parts in jobs for part, _ in parts]
         asked = complete or self.engine.complete
         with ThreadPoolExecutor(self._settings["slots"]) as pool:
-            said = list(pool.map(lambda part: self._complete(asked, part, chosen), flat))
+            answers: list[Completion] = []
+            for answer in pool.map(lambda part: self._complete(asked, part, chosen), flat):
+                answers.append(answer)
+                if heard:
+                    heard(len(answers), len(flat))
         out, at = [], 0
         for text, parts in zip(texts, jobs, strict=True):
-            some, at = _until_stop(said[at:at + len(parts)]), at + len(parts)
+            some, at = _until_stop(answers[at:at + len(parts)]), at + len(parts)
             gaps = ["" if one.finish == "stop" else gap for one, (_, gap) in zip(some, parts, strict=False)]
             one = _summary(text, some, gaps, budget) if self.task == "summarize" else _joined(some, gaps)
             out.append(replace(one, flags=(*one.flags, *self.prompt.slots.flags(text, one.text))))
