@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .attention import angles, attend, turned, visible
+from .dropout import added
 from .norm import Norm
 
 
@@ -83,8 +84,8 @@ class _Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape.width, eps=shape.eps)
 
     def forward(self, h: torch.Tensor, turn: torch.Tensor, mask: torch.Tensor | None, dropout: float = 0.0) -> torch.Tensor:
-        h = h + F.dropout(self.self_attn(self.input_layernorm(h), turn, mask), dropout, dropout > 0)
-        return h + F.dropout(self.mlp(self.post_attention_layernorm(h)), dropout, dropout > 0)
+        h = added(h, self.self_attn(self.input_layernorm(h), turn, mask), dropout)
+        return added(h, self.mlp(self.post_attention_layernorm(h)), dropout)
 
 
 class _Body(nn.Module):
