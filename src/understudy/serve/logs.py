@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import msgspec
 
 LONGEST, _WAITING = 2000, 10_000
-_PAUSE, _AT_ONCE = 0.1, 256
+_PAUSE, _AT_ONCE = 0.1, 32
 """Seconds between writes, and lines that are made into text at a time: Python does nothing else meanwhile."""
 _encoder = msgspec.json.Encoder()
 

@@ -16,6 +16,10 @@ import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
+if __name__ == "__main__":
+    # http.client loads it where it is there: 3 MB of every worker, for a socket file.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+
 from .jobs import Job
 from .native import Native
 from .wire import read_frame, write_frame
