@@ -108,8 +108,9 @@ def peer(bundle: Path, port: int) -> None:
     uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
-def request(port: int, path: str) -> bytes:
-    body = json.dumps({"inputs": TEXT}).encode()
+def request(port: int, path: str, times: int = 1) -> bytes:
+    """One request, of the text several times over."""
+    body = json.dumps({"inputs": " ".join([TEXT] * times)}).encode()
     return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 

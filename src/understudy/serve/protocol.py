@@ -5,6 +5,7 @@
     answer   a client that does not read is let go after stall_timeout
 
 A small request is kept until it is whole: where it can be answered without waiting for anything, it is, and no task is made for it.
+One whose head is the last one's but for the length is not parsed again: most clients send the same head over and over.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .again import Head, head_of
 from .shortcut import Headers, Passed, Shortcut, Small
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ class Connection(HttpToolsProtocol):
         self._number: bytes | None = None
         self._passed: Passed | None = None
         self._asked: Small | None = None
-        self._keep = True
+        self._keep = self._between = True
+        self._again: Head | None = None
+        self._raw, self._long = b"", False
+        self._known: bytes | None = None
 
     def connection_made(self, transport: Any) -> None:
         """A client has come; one too many is told so and goes."""
@@ -75,6 +80,17 @@ class Connection(HttpToolsProtocol):
             self._unset_keepalive_if_required()
         if self.parser is None or self.transport.is_closing():
             return
+        if self._known is not None and self._asked is not None:
+            self.shortcut.now(self._asked)  # it may have to be parsed, before what follows it
+        body = self._repeated(data)
+        if body is not None:
+            self._known = data
+            self._ask(body, None)
+            return
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        self._raw = data
         if not self._until and (self.cycle is None or self.cycle.response_complete):
             self._until, self._in_head, self._head = self.loop.time() + self.settings.header_timeout, True, 0
         try:
@@ -84,6 +100,8 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(self._refusal)
             return
+        finally:
+            self._raw = b""
         if self._in_head:
             self._head += len(data)
             if self._head > HEAD_BYTES:
@@ -91,6 +109,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._between = False
         if self._asked is not None:
             self.shortcut.now(self._asked)
         self.url, self.expect_100_continue, self.headers = b"", False, []
@@ -124,7 +143,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """All headers are there; the body's time begins."""
         self._in_head, self._until = False, self.loop.time() + self.settings.body_timeout
-        if self._may_be_small():
+        if not self._long and self._may_be_small():
             self._small = b""
         else:
             self._begun()
@@ -143,7 +162,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: from here on the client waits for us."""
-        self._until = 0.0
+        self._until, self._between = 0.0, True
         if self._small is None:
             super().on_message_complete()
             return
@@ -153,8 +172,21 @@ class Connection(HttpToolsProtocol):
         if passed is None:
             self._said(None)
         else:
-            self._asked = Small(passed, self._number, self._small, self._said)
-            self.shortcut.ask(self._asked)
+            self._again = None if self._number is not None else head_of(self._raw, len(self._small))
+            self._ask(self._small, self._number)
+
+    def _repeated(self, data: bytes) -> bytes | None:
+        """The body of a small request that has the head of the last one; None for any other, and where something is under way."""
+        if (self._again is None or not self._between or self._ending or self._small is not None or self.flow.write_paused
+                or not (self.cycle is None or self.cycle.response_complete)):
+            return None
+        body = self._again.body(data)
+        return body if body is None or len(body) <= SMALL else None
+
+    def _ask(self, body: bytes, number: bytes | None) -> None:
+        assert self._passed is not None
+        self._asked = Small(self._passed, number, body, self._said)
+        self.shortcut.ask(self._asked)
 
     def _said(self, answer: tuple[int, bytes] | None) -> None:
         """The short cut's answer, or None: then the request goes the whole way."""
@@ -162,8 +194,13 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             self._small = None
         elif answer is not None:
-            self._small = None
+            self._small = self._known = None
             self._answered(*answer)
+        elif self._known is not None:
+            # Not parsed yet: it is now, and not taken for a small one.
+            data, self._known, self._long = self._known, None, True
+            self._feed(data)
+            self._long = False
         else:
             self._whole_way()
             self.cycle.keep_alive = self.cycle.keep_alive and self._keep
