@@ -137,6 +137,30 @@ def test_a_killed_run_resumes_to_the_same_losses(tokenizer, tmp_path):
     assert torch.equal(fresh.model.norm.weight, whole.model.norm.weight)
 
 
+def test_a_run_ends_with_what_matters_also_after_a_kill(tokenizer, tmp_path, monkeypatch):
+    from understudy.teach import language
+
+    wide, own = (encoded([Pair("", text) for text in some], tokenizer, 64) for some in (TEXTS, TEXTS[:1] * 6))
+    config, seen, step = LanguageConfig(epochs=8, tokens=64, save_every=0.0), [], language._step
+
+    def noted(model, batch, *rest):
+        seen.append((rest[2], {tuple(row) for row in batch.ids.tolist()}))
+        return step(model, batch, *rest)
+
+    monkeypatch.setattr(language, "_step", noted)
+    whole, torn = small(), small()
+    train_language(whole, wide, config, 0, ending=own)
+    (last,) = {row for share, rows in seen for row in rows if share >= config.ending}
+    assert list(last[:len(own.ids) // 6]) == own.ids[:len(own.ids) // 6].tolist()
+    assert len({row for share, rows in seen for row in rows if share < config.ending}) == 3
+    steps = iter(range(int(0.9 * len(seen))))
+    train_language(torn, wide, config, 0, state=tmp_path / "s", key="k", stop=lambda: next(steps, None) is None, ending=own)
+    again = small(5)
+    train_language(again, wide, config, 0, state=tmp_path / "s", key="k", ending=own)
+    for name, one in whole.state_dict().items():
+        assert torch.equal(one, again.state_dict()[name]), name
+
+
 def test_the_time_budget_ends_the_run(tokenizer):
     made = encoded([Pair("", text) for text in TEXTS], tokenizer, 64)
     last = train_language(small(), made, LanguageConfig(epochs=1e6, seconds=0.5, tokens=64), 0)

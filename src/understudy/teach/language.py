@@ -46,6 +46,8 @@ class LanguageConfig:
     decay: float = 0.05
     warm_up: float = 0.02
     cool_down: float = 0.5
+    ending: float = 0.75
+    """Share of the run from which on it learns what it is to end with, where there is such a thing."""
     clip: float = 1.0
     dropout: float = 0.0
     smoothing: float = 0.0
@@ -71,13 +73,14 @@ class _State:
     epoch: int = 0
     position: int = 0
     elapsed: float = 0.0
+    ending: bool = False
 
 
 def train_language(model: Model, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
-                   key: str = "", stop: Callable[[], bool] = lambda: False, distil: Distil | None = None,
+                   key: str = "", stop: Callable[[], bool] = lambda: False, distil: Distil | None = None, ending: Sequences | None = None,
                    progress: Callable[[Progress], None] = lambda now: None, note: Callable[[str], None] = lambda text: None) -> Progress:
     """Trains `model` in place. `state` is a file that a second call with the same `key` goes on from, to the same losses. With `distil` it
-    learns what that teacher says beside the text itself.
+    learns what that teacher says beside the text itself; `ending` is what the run ends with (of `sequences` the part that matters).
 
     `note` hears where an earlier run is gone on with. A state that cannot be saved (a full disk) does not end the run: `note` hears of that,
     too, and no more saving is tried.
@@ -96,11 +99,15 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     model.train()
     done = now.step >= total
     while not done:
-        for batch in epoch(sequences, config.tokens, model.context, np.random.default_rng([seed, now.epoch]), pack=pack, first=now.position):
+        data = ending if ending is not None and now.ending else sequences
+        for batch in epoch(data, config.tokens, model.context, np.random.default_rng([seed, now.epoch]), pack=pack, first=now.position):
             now.elapsed = before + monotonic() - began
             share = _share(now, total, config)
             done = share >= 1.0 or stop()
             if done:
+                break
+            if ending is not None and not now.ending and share >= config.ending:
+                now.ending, now.epoch, now.position = True, now.epoch + 1, 0
                 break
             torch.manual_seed(seed * 1_000_003 + now.step)
             window.append((_step(model, moved(batch), optimisers, config, share, distil), batch.tokens, monotonic()))

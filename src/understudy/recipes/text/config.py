@@ -68,7 +68,7 @@ class TextConfig:
                            "step about all.", metavar="N")
     instruction: str | None = dial(None, "What a teacher that chats is told before each text.", metavar="TEXT")
     unlabelled: str | None = dial(None, "Texts without an answer; only the teacher answers them.", metavar="FILE")
-    more: str | None = dial(None, "Further pairs, of a wider kind, to learn more words from: your own are passed more often, and tested on alone.", metavar="FILE")
+    more: str | None = dial(None, "Further pairs, of a wider kind, to learn more words from: your own are passed more often, alone at the end, and tested on alone.", metavar="FILE")
     mend: bool = dial(False, "Translate: also learn to mend what a translation memory says to similar texts, so that near matches help "
                       "(predict --memory). The pairs are each other's memory.")
     source: str | None = dial(None, "The column that goes in (or its language); found by name when not given.", metavar="NAME")

@@ -53,7 +53,7 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
         stop: Callable[[], bool], more: Sequence[Pair | Conversation] = ()) -> Fitted:
     """Trains a decoder on pairs (an empty source: plain text) or on conversations, and on the probabilities of a teacher where there is one.
 
-    `more` are further pairs; the held-out loss is of `rows` alone. Interrupted runs go on where they were.
+    `more` are further pairs, which the run does not end with; the held-out loss is of `rows` alone. Interrupted runs go on where they were.
     """
     context = min(start.context, teacher.context) if teacher else start.context
     sequences = encoded(rows, start.split, start.marks, context)
@@ -64,7 +64,7 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
         listen(Event("write", f"{left:,} of {len(rows):,} rows are longer than {context} tokens and are left out; --context allows more"))
     rng = np.random.default_rng([config.seed, 7])
     held_rows = rng.permutation(own)[: min(_HELD, own // 20)]
-    rest_rows = np.setdiff1d(np.arange(own), held_rows)
+    rest_rows = mine = np.setdiff1d(np.arange(own), held_rows)
     if more:
         sequences = joined(sequences, encoded(more, start.split, start.marks, context))
         rest_rows = _mixed(sequences, rest_rows, own)
@@ -75,6 +75,7 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
     loop = replace(start.loop, seconds=seconds)
     key = _key(rest, start.what, loop, config.seed, distil)
     last = train_language(start.model, rest, loop, config.seed, state=cache_dir("runs") / f"{key[:32]}.safetensors", key=key, stop=stop, distil=distil,
+                          ending=sequences.subset(mine) if more and not distil else None,
                           progress=lambda now: listen(Event("write", _line(now), now.share)), note=lambda text: listen(Event("write", text)))
     _bounded(cache_dir("runs"))
     nats = evaluate(start.model, held) if len(held) else float("nan")
