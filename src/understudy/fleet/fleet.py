@@ -80,6 +80,10 @@ class Fleet:
             raise UnknownModelError(f"no model is called {name[:100]!r}", hint=self._served())
         return found
 
+    def has(self, name: str) -> bool:
+        """Whether a model has that name or alias."""
+        return name in self._names
+
     def _served(self) -> str:
         names = sorted(self.entries)
         return f"there are {', '.join(names[:20])}{' and more' if len(names) > 20 else ''}" if names else "start the server with a bundle"

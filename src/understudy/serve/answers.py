@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from ..tasks.summarise import Summary
 from .call import Call
 from .problems import Problem, bad, later
 
+if TYPE_CHECKING:
+    from .large.labels import Handed
+
+LARGE = "large"
+"""The rung of an answer that the large model gave."""
 _SHORT = 400
 """Characters of a text that a quick model answers without leaving the event loop."""
 
@@ -69,7 +74,7 @@ async def sort_texts(call: Call, model: str | None, texts: list[str]) -> tuple[E
 
 
 class Asked(NamedTuple):
-    """One short text for a version that is loaded and quick; `answer` makes the route's answer of what the model says."""
+    """One short text for a version that is loaded and quick; `answer` makes the route's answer of what the model says, or None where that takes waiting."""
 
     entry: Entry
     version: Version
@@ -109,6 +114,21 @@ async def sort_with(call: Call, version: Version, texts: list[str]) -> list[Sort
     if version.loaded.quick and len(texts) == 1 and len(texts[0]) <= _SHORT:
         return _sorted(opened, texts)
     return await in_line(call, version, texts, lambda some: _sorted(opened, some), "sort")
+
+
+async def handed_over(call: Call, version: Version, texts: list[str], said: list[Sorted]) -> dict[int, Handed]:
+    """What the large model says where a classifier abstained, by the text's place; empty where there is none. Never raises what it raises."""
+    large, unsure = call.service.large, [place for place, one in enumerate(said) if one.label is None]
+    if large is None or not unsure:
+        return {}
+    from .large.labels import Chooser
+
+    manifest = cast(Understudy, version.loaded.model).manifest
+    chosen = await Chooser(large, manifest.labels, manifest.descriptions, large.until(call.deadline)).choose([texts[place] for place in unsure])
+    call.notes["large"] = chosen[0].why if len({one.why for one in chosen}) == 1 else "mixed"
+    if any(one.label is not None for one in chosen):
+        call.notes["rung"] = LARGE
+    return dict(zip(unsure, chosen, strict=True))
 
 
 def _sorted_one(model: Understudy, text: str) -> Sorted:

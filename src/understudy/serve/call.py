@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..fleet.fleet import Fleet
     from .config import ServeConfig
+    from .large import Large
     from .metrics import Metrics
 
 
@@ -23,6 +24,7 @@ class Service:
     metrics: Metrics
     started: float = field(default_factory=time.time)
     draining: bool = False
+    large: Large | None = None
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=50))
     """The last requests, without their texts."""
 

@@ -7,6 +7,7 @@ import resource
 import socket
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..bundle.paths import MANIFEST
 from ..errors import UnderstudyError
@@ -27,7 +28,7 @@ def checkup() -> list[dict[str, str]]:
         config = ServeConfig(**from_environment())
     except UnderstudyError as problem:
         return [*found, _found("dials", "fail", str(problem), problem.hint or "")]
-    return [*found, _port(config), _address(config), _memory(config), _files(config), *_models(config)]
+    return [*found, _port(config), _address(config), _memory(config), _files(config), *_models(config), *_large(config)]
 
 
 def _found(what: str, state: str, found: str, hint: str = "") -> dict[str, str]:
@@ -75,3 +76,17 @@ def _models(config: ServeConfig) -> list[dict[str, str]]:
         except UnderstudyError as problem:
             out.append(_found(f"model {path.parent.name}", "fail", str(problem), problem.hint or ""))
     return out or [_found("models", "fail", f"{config.models} holds no bundle", "name the folder that holds the bundles")]
+
+
+def _large(config: ServeConfig) -> list[dict[str, str]]:
+    if config.large is None:
+        return []
+    parts, keyed = urlsplit(config.large), bool(os.environ.get("UNDERSTUDY_LARGE_KEY"))
+    told = f"{config.large_model} at {config.large}, {'with a' if keyed else 'without'} key"
+    if keyed and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        return [_found("large model", "warn", f"{told}, which travels in clear", "use https")]
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), timeout=1.0):
+            return [_found("large model", "ok", told)]
+    except OSError as problem:
+        return [_found("large model", "warn", f"{told}: {problem.strerror or problem}", "small models answer without it; is it running?")]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .. import units
 from ..dials import dial
@@ -35,6 +36,11 @@ class ServeConfig(FleetConfig):
     header_timeout: float = dial(10.0, "Seconds that a client may take to send a request's headers.", metavar="SECONDS", parse="parse_duration")
     body_timeout: float = dial(30.0, "Seconds that a client may take to send a request's body.", metavar="SECONDS", parse="parse_duration")
     stall_timeout: float = dial(30.0, "Seconds that a client may not read before it is let go.", metavar="SECONDS", parse="parse_duration")
+    large: str | None = dial(None, "A large model behind OpenAI's interface, e.g. http://localhost:11434/v1: asked for a label where a classifier abstains. "
+                             "Its key comes from UNDERSTUDY_LARGE_KEY alone.", metavar="URL")
+    large_model: str | None = dial(None, "The large model's name; chats with it are passed on.", metavar="NAME")
+    large_timeout: float = dial(30.0, "Seconds that the large model may take for an answer, or for the next piece of a stream; never longer than --timeout.",
+                                metavar="SECONDS", parse="parse_duration")
     log_requests: bool = dial(True, "One line of JSON on standard error for each request.")
     log_text: bool = dial(False, "Write what is asked and answered into the log.")
 
@@ -45,6 +51,24 @@ class ServeConfig(FleetConfig):
                 least, most = told.get("least", 0), told.get("most", float("inf"))
                 if not least <= value <= most or (told.get("parse") and value <= 0):
                     raise UsageError(f"{flag(one.name)} is {value}", hint=f"between {least} and {most}" if "most" in told else f"above {least}")
+        if (self.large is None) != (self.large_model is None):
+            raise UsageError(f"--large{'-model' if self.large is None else ''} is given and --large{'' if self.large is None else '-model'} is not",
+                             hint="--large http://localhost:11434/v1 --large-model NAME")
+        if self.large is not None:
+            _checked_address(self.large)
+
+
+def _checked_address(url: str) -> None:
+    """Raises UsageError for what is no plain http or https address; it is never repeated, since somebody may have put a key into it."""
+    try:
+        parts = urlsplit(url)
+        fine = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url)
+        more = "@" in parts.netloc or bool(parts.query or parts.fragment)
+    except ValueError:
+        fine = more = False
+    if not fine or more:
+        raise UsageError("--large has a name, a password, a query or a fragment in it" if more else "--large is no http or https address",
+                         hint="--large http://localhost:11434/v1; its key comes from UNDERSTUDY_LARGE_KEY")
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..fleet import memory
 
 if TYPE_CHECKING:
     from ..fleet.fleet import Fleet
+    from .large import Large
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -25,6 +26,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = self.in_flight = 0
+        self.large: Large | None = None
         # Plain numbers: all of this is on one thread, and a counter with a lock costs as much as reading a request's JSON.
         self._counts: dict[tuple[str, int], int] = {}
         self._times: dict[str, list[float]] = {}
@@ -64,6 +66,8 @@ class Metrics:
         for model, count in self._models.items():
             models.add_metric([model], count)
         yield from (requests, seconds, models)
+        if self.large is not None:
+            yield from _of_large(self.large)
 
     def page(self, fleet: Fleet) -> tuple[bytes, str]:
         """The figures as text, and its content type."""
@@ -73,3 +77,14 @@ class Metrics:
         for name, value in values.items():
             self._gauges[name].set(value)
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+def _of_large(large: Large) -> Iterator[Metric]:
+    ended = CounterMetricFamily("understudy_large_requests", "Questions to the large model that have ended, by how.", labels=["outcome"])
+    for outcome, count in large.ended.items():
+        ended.add_metric([outcome], count)
+    again = CounterMetricFamily("understudy_large_retries", "Questions to the large model that were asked a second time.", value=large.again)
+    breaker = GaugeMetricFamily("understudy_large_breaker", "1 for the state that the breaker before the large model is in.", labels=["state"])
+    for state in ("closed", "open", "half_open"):
+        breaker.add_metric([state], float(state == large.breaker.state))
+    yield from (ended, again, breaker)

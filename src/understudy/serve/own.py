@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -13,6 +13,9 @@ from ..run.writing import Writer, Written
 from . import answers
 from .call import Call, Route
 from .problems import bad
+
+if TYPE_CHECKING:
+    from .large.labels import Handed
 
 Texts = str | list[str]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -33,8 +36,18 @@ class Label(Struct):
     confidence: float
 
 
+class Handover(Struct):
+    """The small model abstained and the large one was asked. `outcome` is answered, or why it gave no label: unreachable, cut, late, auth, refused,
+    rate, failing, redirect, nonsense, too_large, open (it is left alone after failures), busy. `rung` is the small model's."""
+
+    outcome: str
+    rung: str
+    milliseconds: float
+
+
 class Classified(Struct):
-    """`label` is null where the model hands over; `best` is its best guess all the same. `rung` is which model of the cascade answered."""
+    """`label` is null where nobody is sure; `rung` is who answered: a model of the cascade, or "large". `confidence` and `best` are always the
+    small model's own: its best guess, and how sure it is of that."""
 
     label: str | None
     confidence: float
@@ -42,6 +55,7 @@ class Classified(Struct):
     best: str
     rung: str
     top: list[Label] | UnsetType = UNSET
+    handover: Handover | UnsetType = UNSET
 
 
 class ClassifyResponse(Struct):
@@ -58,7 +72,7 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     """Labels for one text or several."""
     texts = answers.listed(body.inputs, call)
     entry, version, said = await answers.sort_texts(call, body.model, texts)
-    return _classified(call, body, entry, version, said)
+    return _classified(call, body, entry, version, said, await answers.handed_over(call, version, texts, said))
 
 
 def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | answers.Full | None:
@@ -67,11 +81,17 @@ def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | answers.F
     if found is None or isinstance(found, answers.Full):
         return found
     entry, version, text = found
-    return answers.Asked(entry, version, text, lambda said: _classified(call, body, entry, version, [said]))
+    waits = call.service.large is not None
+    return answers.Asked(entry, version, text, lambda said: None if waits and said.label is None else _classified(call, body, entry, version, [said], {}))
 
 
-def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Version, said: list[answers.Sorted]) -> ClassifyResponse:
+def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Version, said: list[answers.Sorted], handed: dict[int, Handed]) -> ClassifyResponse:
     out = [Classified(one.label, one.confidence, one.label is None, one.best, one.rung) for one in said]
+    for place, large in handed.items():
+        unsure = out[place]
+        unsure.handover = Handover(large.why, unsure.rung, large.milliseconds)
+        if large.label is not None:
+            unsure.label, unsure.abstained, unsure.rung = large.label, False, answers.LARGE
     if body.top > 1:
         labels = version.loaded.model.manifest.labels
         for classified, one in zip(out, said, strict=True):

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import math
+import os
 import signal
 import socket
 import sys
@@ -108,6 +109,8 @@ async def _served(config: ServeConfig, models: list[Served], guard: Guard, keys:
     for one in models:
         fleet.add(one.name, one.path, aliases=one.aliases, pin=one.pin, languages=one.languages)
     service = Service(fleet, config, metrics)
+    if config.large is not None:
+        _large(service)
     app = App(service, guard, lines if config.log_requests else None)
     settings = uvicorn.Config(app, http=limited(config, metrics, Shortcut(app)), ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
                               server_header=False, date_header=True, timeout_keep_alive=30, timeout_graceful_shutdown=math.ceil(config.drain))
@@ -127,6 +130,15 @@ async def _served(config: ServeConfig, models: list[Served], guard: Guard, keys:
         if not server.force_exit:
             await fleet.close()
         lines.close()
+
+
+def _large(service: Service) -> None:
+    """Makes the large model known. Raises UsageError for a key that is none, and for a name that one of our models has."""
+    from .large import Large  # without it nothing of a client is loaded
+
+    large = service.large = service.metrics.large = Large.of(service.config, os.environ)
+    if service.fleet.has(large.model):
+        raise UsageError(f"--large-model {large.model!r} is the name of a model that is served here", hint="give that one another name in fleet.toml")
 
 
 async def _looking(server: Server) -> None:

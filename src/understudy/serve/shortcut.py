@@ -133,12 +133,15 @@ class Shortcut:
         except Exception:  # it may not take the answers of the others with it
             return None
 
-    def _written(self, one: Small) -> tuple[int, bytes]:
+    def _written(self, one: Small) -> tuple[int, bytes] | None:
         call, asked, said = one.call, one.asked, one.said
         assert call is not None and isinstance(asked, answers.Asked) and said is not None
+        answer = asked.answer(said)
+        if answer is None:
+            return None
         asked.version.once()
         answers.note(call, asked.entry, asked.version)
-        return self._told(one, call, 200, encode(asked.answer(said)))
+        return self._told(one, call, 200, encode(answer))
 
     def _refused(self, one: Small) -> tuple[int, bytes]:
         assert one.call is not None and isinstance(one.asked, answers.Full)

@@ -68,12 +68,15 @@ async def speak(call: Call, entry: Entry, version: Version, asked: Asked, *, str
         raise bad("this model does not write, so there is nothing to hold it to (stop, response_format)", param="model")
     texts = answers.listed(asked.text, call, "messages" if asked.messages else "prompt")
     if sort == "classify":
-        said = (await answers.sort_with(call, version, texts))[0]
+        found = await answers.sort_with(call, version, texts)
+        said, handed = found[0], await answers.handed_over(call, version, texts, found)
+        label = handed[0].label if handed else said.label
         labels = cast(Any, version.loaded.model).labels
         order = said.ranked()[:max(1, asked.logprobs or 1)]
         top = tuple((labels[index], math.log(max(said.probs[index], 1e-30))) for index in order)
-        chosen = (Choice(said.label or "", math.log(max(said.confidence, 1e-30)), top),)
-        yield Piece(said.label or "", finish="end", chosen=chosen if asked.logprobs is not None else ())
+        prob = said.probs[labels.index(label)] if handed and label is not None else said.confidence
+        chosen = (Choice(label or "", math.log(max(prob, 1e-30)), top),)
+        yield Piece(label or "", finish="end", chosen=chosen if asked.logprobs is not None else ())
     else:
         summary = (await answers.choose_with(call, version, texts, {}))[0]
         yield Piece(summary.text, finish="end")

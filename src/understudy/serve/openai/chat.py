@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from .. import speaking
 from ..answers import leased
-from ..call import Call, Route, Stream
+from ..call import Call, Raw, Route, Stream
 from ..problems import bad
 from ..speaking import Asked, Said
 from .sampling import Common, Format, Shared, StreamOptions, Usage, chosen_tokens, schema_of, usage_of
@@ -102,12 +102,17 @@ class Chunk(Struct):
     usage: Usage | UnsetType | None = field(default=UNSET)
 
 
-async def chat(call: Call, body: ChatRequest) -> ChatResponse | Stream:
+async def chat(call: Call, body: ChatRequest) -> ChatResponse | Raw | Stream:
     """The assistant's next turn."""
     if body.stream_options is not None and not body.stream:
         raise bad("stream_options needs stream", param="stream_options")
     if body.top_logprobs and not body.logprobs:
         raise bad("top_logprobs needs logprobs", param="top_logprobs")
+    large = call.service.large
+    if large is not None and body.model == large.model:
+        from ..large.passing import passed
+
+        return await passed(call, large, _given(body))
     messages = [{"role": "system" if one.role == "developer" else one.role, "content": _text(one.content)} for one in body.messages]
     sampling = body.sampling()
     if body.max_completion_tokens is not None:
@@ -152,9 +157,16 @@ async def _events(call: Call, body: ChatRequest, asked: Asked) -> AsyncIterator[
         yield b"data: [DONE]\n\n"
 
 
+def _given(value: Any) -> Any:
+    """What a request gives, without the fields that it leaves out; what a client wrote itself (a JSON schema) stays as it is."""
+    if isinstance(value, Struct):
+        return {name: _given(one) for name in value.__struct_fields__ if (one := getattr(value, name)) is not None}
+    return [_given(one) for one in value] if isinstance(value, list) else value
+
+
 def _text(content: str | list[TextPart]) -> str:
     return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
 ROUTES = [Route("POST", "/v1/chat/completions", chat, "The assistant's next turn; a classifier says its label, a summariser its summary.",
-                ChatResponse, ChatRequest, streams=True, errors=(404, 424))]
+                ChatResponse, ChatRequest, streams=True, errors=(404, 424, 502))]

@@ -8,7 +8,7 @@ from ..call import Call, Route
 
 
 class Model(Struct):
-    """A model that is served, under its name or an alias."""
+    """A model that is served, under its name or an alias; `owned_by` is remote for a large one elsewhere, to which requests are passed on."""
 
     id: str
     created: int
@@ -26,14 +26,23 @@ class Models(Struct):
 async def models(call: Call, body: None) -> Models:
     """The names that a request may give as its model."""
     made = int(call.service.started)
-    return Models([Model(name, made) for entry in call.service.fleet.entries.values() for name in (entry.name, *entry.aliases)])
+    ours = [Model(name, made) for entry in call.service.fleet.entries.values() for name in (entry.name, *entry.aliases)]
+    return Models(ours + _remote(call))
 
 
 async def model(call: Call, body: None) -> Model:
     """One of them."""
     name = call.notes["tail"]
+    for remote in _remote(call):
+        if remote.id == name:
+            return remote
     call.service.fleet.entry(name)
     return Model(name, int(call.service.started))
+
+
+def _remote(call: Call) -> list[Model]:
+    large = call.service.large
+    return [] if large is None else [Model(large.model, int(call.service.started), owned_by="remote")]
 
 
 ROUTES = [
