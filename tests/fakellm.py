@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ PLAIN = {
     "empty": http(200, b""), "no-json": http(200, b"I am sorry, I cannot"), "wrong-shape": http(200, b'{"answer": 7}'), "wrong-types": http(200, b'{"choices": {"0": "card"}}'),
     "no-choices": http(200, b'{"choices": []}'), "null": http(200, b"null"), "deep": http(200, b"[" * 50_000), "packed": http(200, b"\x1f\x8b" + bytes(500), "content-encoding: gzip"),
     "garbage": bytes(range(256)) * 8, "redirect": http(302, b"", "location: http://127.0.0.1:1/v1/chat/completions"), "many-headers": b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 20_000,
-    "upgrade": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "twice": http(401, b"") + http(200, body(0, "card")), "upgrade": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "204": b"HTTP/1.1 204 No Content\r\n\r\n",
 }
 FAULTS = ("reset", "reset-after-headers", "hang", "hang-mid-body", "unknown-label", "oversized", "drip", "cut-mid-event", "cut-between", "error-event", "no-done", *PLAIN)
 # Faults that a stream meets after its first piece.
@@ -174,12 +175,12 @@ class FakeLlm:
 
 
 @contextlib.contextmanager
-def fake_llm() -> Iterator[FakeLlm]:
+def fake_llm(secure: ssl.SSLContext | None = None) -> Iterator[FakeLlm]:
     """Answers until the block ends."""
     fake, ready = FakeLlm(), threading.Event()
 
     async def main() -> None:
-        server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=secure)
         fake.port = server.sockets[0].getsockname()[1]
         ready.set()
         await ended.wait()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +20,7 @@ from tiny_bundle import make_bundle
 from understudy.errors import UsageError
 from understudy.serve.config import ServeConfig
 from understudy.serve.large.breaker import Allowance, Breaker
-from understudy.serve.large.client import AT_ONCE, Large
+from understudy.serve.large.client import AT_ONCE, WAITING, Large
 from understudy.serve.large.labels import Chooser
 from understudy.serve.large.trouble import Trouble, seconds_of
 
@@ -37,7 +41,8 @@ def fake():
 
 @pytest.fixture(scope="module")
 def served(bundles, fake, tmp_path_factory):
-    with server(tmp_path_factory.mktemp("log"), *bundles, flags=("--large", fake.url, "--large-model", "big"), environment={"UNDERSTUDY_LARGE_KEY": KEY}) as running:
+    with server(tmp_path_factory.mktemp("log"), *bundles, flags=("--large", fake.url, "--large-model", "big"),
+                environment={"UNDERSTUDY_LARGE_KEY": KEY, "HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}) as running:
         yield running
 
 
@@ -144,6 +149,54 @@ def test_a_dead_one_costs_nothing_and_one_that_comes_back_is_found(bundles, tmp_
             assert time.monotonic() - began < 10
             time.sleep(0.1)
         assert ask()[0] == "answered"
+
+
+def test_no_more_wait_than_may_and_who_leaves_gives_the_place_back(fake: FakeLlm):
+    async def main() -> None:
+        large, question = Large(fake.url, "big", 20.0), {"messages": [{"role": "user", "content": "fault=hang"}]}
+
+        async def ask(until: float) -> None:
+            async with large.answering(question, until):
+                pass
+
+        until = time.monotonic() + 20
+        asking = [asyncio.ensure_future(ask(until)) for _ in range(AT_ONCE + WAITING)]
+        while fake.running < AT_ONCE:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Trouble) as told:
+            await ask(until)
+        assert told.value.why == "busy" and told.value.status == 503 and told.value.headers[0][0] == b"retry-after"
+        for one in asking:
+            one.cancel()
+        await asyncio.wait(asking)
+        question["messages"][0]["content"] = "well"
+        for _ in range(AT_ONCE + 1):
+            await ask(time.monotonic() + 5)
+        assert large.breaker.state == "closed" and large.ended == {"left": AT_ONCE + WAITING, "busy": 1, "answered": AT_ONCE + 1}
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, to make a certificate")
+def test_a_certificate_that_nobody_vouches_for_is_no_answer(tmp_path, monkeypatch):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                    "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    secure.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    async def ask(url: str) -> str:
+        large = Large(url, "big", 5.0, KEY)
+        try:
+            async with large.answering({"messages": [{"content": "well"}]}, time.monotonic() + 5):
+                return "answered"
+        except Trouble as trouble:
+            return trouble.why
+
+    with fake_llm(secure) as fake:
+        for name, trusted, outcome in (("localhost", "/dev/null", "unreachable"), ("127.0.0.1", tmp_path / "cert.pem", "unreachable"), ("localhost", tmp_path / "cert.pem", "answered")):
+            monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+            assert asyncio.run(ask(f"https://{name}:{fake.port}/v1")) == outcome
+            assert (fake.authorization != "") == (outcome == "answered")
 
 
 def test_without_an_address_nothing_of_a_client_is_loaded(bundles, tmp_path):

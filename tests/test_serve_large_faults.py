@@ -104,7 +104,7 @@ def test_every_fault_in_every_shape_ends_in_time_with_an_answer_or_a_clear_error
     assert {ended for (fault, _), ended in seen.items() if re.search(r"@[15]", fault)} == {"midway"}
     assert not [case for case, ended in seen.items() if ended == "midway" and not re.search(r"@[15]", case[0])]
     assert {seen[fault, "classify"] for fault in HANGS} == {"late"} and {seen[fault, "chat"] for fault in HANGS} == {"upstream_timeout"}
-    expected = {"401": "auth", "403": "auth", "404": "refused", "429": "rate", "500": "failing", "502": "failing", "503": "failing", "redirect": "redirect", "no-json": "nonsense",
+    expected = {"401": "auth", "403": "auth", "404": "refused", "429": "rate", "500": "failing", "502": "failing", "503": "failing", "twice": "nonsense", "redirect": "redirect", "no-json": "nonsense",
                 "no-choices": "nonsense", "unknown-label": "nonsense", "oversized": "too_large", "reset": "cut", "garbage": "nonsense", "packed": "nonsense", "204": "nonsense"}
     assert {fault: seen[fault, "classify"] for fault in expected} == expected
     client, upstream = 2 * rounds * len(CASES), fake.asked - asked

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..config import ServeConfig
 
 KEY = "UNDERSTUDY_LARGE_KEY"
-AT_ONCE, _WAITING = 8, 64
+AT_ONCE, WAITING = 8, 64
 """Questions that run at the same time, and that wait for that; one more is not asked."""
 _PAUSE = 0.25
 """Seconds before asking again, where the large model names none."""
@@ -113,7 +113,7 @@ class Large:
 
     @contextlib.asynccontextmanager
     async def _slot(self, until: float) -> AsyncIterator[None]:
-        if self._slots.locked() and self._waiting >= _WAITING:
+        if self._slots.locked() and self._waiting >= WAITING:
             raise Trouble("busy")
         self._waiting += 1
         try:

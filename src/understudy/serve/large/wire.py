@@ -65,7 +65,9 @@ class Reply:
         self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """All of them; those of 1xx announce others."""
+        """All of them; those of 1xx announce others, and a second answer after the first is none."""
+        if self._whole:
+            raise ValueError
         self.status = self._parser.get_status_code()
         self._begun = self.status >= 200
         if not self._begun:
