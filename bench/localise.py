@@ -24,7 +24,7 @@ from understudy.run.opening import load
 from understudy.run.writing import Writer
 from understudy.tasks.localise.checks import findings
 from understudy.tasks.localise.memory import Memory
-from understudy.tasks.localise.solving import Solver
+from understudy.tasks.localise.solving import Cut, Solver
 
 LEASTS = (0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.0)
 """Likenesses from which on the memory may answer instead of the model; one of them is chosen on the validation file."""
@@ -53,7 +53,10 @@ def alone(memory: Memory, texts: list[str]) -> list[str]:
 
 def together(memory: Memory | None, opened: Writer, texts: list[str], least: float) -> list[str]:
     """What `understudy predict --input messages.po --memory …` writes: the memory first, then the model, then the checks."""
-    solver = Solver(lambda asked: [one.text for one in opened.predict(asked)], memory, None, least, 64, mends=bool(opened.prompt.mends))
+    def translate(asked: list[str]) -> list[str]:
+        return [Cut(one.text) if one.finish == "length" else one.text for one in opened.predict(asked)]
+
+    solver = Solver(translate, memory, None, least, 64, mends=bool(opened.prompt.mends))
     solver.want(texts)
     solver.solve()
     return [solver.answer(text).text or text for text in texts]

@@ -106,6 +106,9 @@ def test_a_bundle_that_mends_says_so_and_takes_a_long_text_with_matches_whole(me
     with load(work / "en-de") as writer:
         assert writer.predict(f"The red door is old. The blue cup is new.{MARK}7Die Tasse in blau ist neu.").parts == 1
         assert writer.predict("The red door is old. The blue cup is new.").parts == 2
+        long = MARK + "3" + "Die Tasse in blau ist neu. " * 8
+        assert writer.predict(f"The red door is old.{MARK}7Die Tür.{long}{long}").text == writer.predict(f"The red door is old.{MARK}7Die Tür.").text
+        assert writer.predict(f"The red door is old. The blue cup is new.{long}").parts == 2, "what the context does not hold is left out, the least alike first"
     (tmp_path / "m.tsv").write_text("The red door is new.\tDie Tür in rot ist neu.\n")
     (tmp_path / "a.po").write_text('msgid ""\nmsgstr ""\n\nmsgid "The red door is old."\nmsgstr ""\n')
     told = [str(tmp_path / "a.po"), "--output", str(tmp_path / "b.po"), "--memory", str(tmp_path / "m.tsv"), "--json"]

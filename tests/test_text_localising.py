@@ -70,6 +70,10 @@ def test_memory_first_exact_then_alike_and_a_glossary_is_kept_to(bundle, tmp_pat
     (tmp_path / "g.csv").write_text("term,translation\ncup,Becher\n")
     report = translated(bundle, tmp_path / "a.po", tmp_path / "b.po", "--memory", tmp_path / "m.tsv", "--glossary", tmp_path / "g.csv", capsys=capsys)
     assert (report["exact"], report["fuzzy"], report["model"]) == (1, 1, 1)
+    stricter = translated(bundle, tmp_path / "a.po", tmp_path / "c.po", "--memory", tmp_path / "m.tsv", "--likeness", "1", capsys=capsys)
+    assert (stricter["exact"], stricter["fuzzy"], stricter["model"]) == (1, 0, 2)
+    assert _run(["predict", str(bundle), "--input", str(tmp_path / "a.po"), "--likeness", "0.5"], as_json=False) == 2
+    assert "--likeness is about the texts of a memory" in capsys.readouterr().err
     text = (tmp_path / "b.po").read_text("utf-8")
     assert 'msgstr "Von Hand."' in text and text.count("#, fuzzy") == 2 and "from a similar text" in text
     assert any("'cup' is to be translated as 'Becher'" in mark["reason"] for mark in report["marked"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,18 +29,27 @@ def is_localisation(source: str) -> bool:
     return source != "-" and source.lower().endswith(tuple(extensions()))
 
 
-def translate_file(writer: Writer, source: str, target: str, memory: str | None, glossary: str | None, overwrite: bool,
-                   sampling: Sampling | None, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """The flags that say how a localisation file is translated."""
+
+    memory: str | None
+    likeness: float | None
+    glossary: str | None
+    overwrite: bool
+
+
+def translate_file(writer: Writer, source: str, target: str, wanted: Wanted, sampling: Sampling | None, as_json: bool) -> None:
     """Translates what is missing, writes the file whole, and says what a person should look at."""
-    from ..tasks.localise import Glossary, open_document, translate_document
+    from ..tasks.localise import LEAST, Glossary, open_document, translate_document
 
     if target == "-" and as_json:
         raise UsageError("--json prints the report, and so the file needs a place of its own", hint="--output FILE")
     document = open_document(source)
-    known, terms = _memory(memory) if memory else None, Glossary.open(glossary) if glossary else None
+    known, terms = _memory(wanted.memory) if wanted.memory else None, Glossary.open(wanted.glossary) if wanted.glossary else None
     with Moving() as moving:
-        report = translate_document(document, _asking(writer, sampling, moving), memory=known, glossary=terms, overwrite=overwrite,
-                                    mends=bool(writer.prompt.mends))
+        report = translate_document(document, _asking(writer, sampling, moving), memory=known, glossary=terms, overwrite=wanted.overwrite,
+                                    least=wanted.likeness or LEAST, mends=bool(writer.prompt.mends))
     _put(document.write(report.targets), target)
     if as_json:
         click.echo(json.dumps(_plain(report), ensure_ascii=False))

@@ -41,14 +41,16 @@ def _opened(path: str, threads: int | None, copy: bool) -> Understudy | Summaris
 @click.option("--threads", type=click.IntRange(1), help="Cores; when not given one, and all for a model that writes and is large.")
 @click.option("--words", type=click.IntRange(1), metavar="N", help="Summaries: at most this many words.")
 @click.option("--sentences", type=click.IntRange(1), metavar="N", help="Summaries: at most this many sentences.")
-@click.option("--memory", metavar="FILE", help="Localisation files: earlier translations, TSV or TMX, asked first.")
+@click.option("--memory", metavar="FILE", help="Localisation files: earlier translations, TSV or TMX, asked first; a model trained with --mend is shown what is alike.")
+@click.option("--likeness", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+              help="Localisation files: from what likeness on a text of the memory is taken instead of the model's answer, and marked for review; 0.9 when not given.")
 @click.option("--glossary", metavar="FILE", help="Localisation files: terms and their translations, CSV or TSV.")
 @click.option("--overwrite", is_flag=True, help="Localisation files: translate also what has a translation.")
 @sampling_flags
 @click.option("--json", "as_json", is_flag=True, help="JSON: a document for texts, JSON lines for a file.")
 def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str, text_column: str | None, encoding: str | None,
             on_bad_row: str, top: int, threads: int | None, words: int | None, sentences: int | None,
-            memory: str | None, glossary: str | None, overwrite: bool, as_json: bool, **given: Any) -> None:
+            memory: str | None, likeness: float | None, glossary: str | None, overwrite: bool, as_json: bool, **given: Any) -> None:
     """Answer texts given here, or a file row by row: its columns stay, and the answer's are added.
 
     Example: understudy predict support "where is my card?"
@@ -65,7 +67,8 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
 
     _for_a_file(source, {"--text-column": text_column, "--encoding": encoding, "--on-bad-row": on_bad_row != "fail"})
     opened = _opened(bundle, threads, bool(given["copy"]))
-    _fits(opened, bundle, source, {"top": top > 1, "words": words, "sentences": sentences, "memory": memory, "glossary": glossary, "overwrite": overwrite},
+    _fits(opened, bundle, source, {"top": top > 1, "words": words, "sentences": sentences, "memory": memory, "glossary": glossary, "overwrite": overwrite,
+                                  "likeness": likeness},
           used(given))
     if not isinstance(opened, Understudy):
         length = {"words": words, "sentences": sentences}
@@ -73,7 +76,7 @@ def command(bundle: str, texts: tuple[str, ...], source: str | None, target: str
             answering = writing.Answering.of(opened, given, length)
             if source and isinstance(opened, Writer) and opened.task == "translate" and localising.is_localisation(source):
                 _whole(source, {"--text-column": text_column, "--encoding": encoding, "--on-bad-row": on_bad_row != "fail"})
-                localising.translate_file(opened, source, target, memory, glossary, overwrite, answering.sampling, as_json)
+                localising.translate_file(opened, source, target, localising.Wanted(memory, likeness, glossary, overwrite), answering.sampling, as_json)
             elif source:
                 writing.answer_file(answering, source, target, text_column, encoding, on_bad_row, as_json)
             else:
@@ -114,6 +117,8 @@ def _fits(opened: Understudy | Summariser | Writer, bundle: str, source: str | N
                          hint=None if sorts else "--max-tokens bounds what is written")
     if sampling and (sorts or chooses):
         raise UsageError(f"{sampling[0]} is for models that write, and {bundle} {'chooses sentences' if chooses else 'sorts'}")
+    if flags["likeness"] and not flags["memory"]:
+        raise UsageError("--likeness is about the texts of a memory, and none is given", hint="--memory FILE")
     for name in ("memory", "glossary", "overwrite"):
         if flags[name] and not (source and task == "translate" and localising.is_localisation(source)):
             raise UsageError(f"--{name} is for translating a localisation file (--input messages.po)" + (f", and {bundle} was made for {task}" if task != "translate" else ""))

@@ -212,8 +212,7 @@ class Writer:
     def _parts(self, text: str, sampling: Sampling) -> Parts:
         """A translation goes sentence by sentence, a summary of what is longer than the context section by section. What is held to a schema
         or to choices, or comes with what a memory says to it, stays whole."""
-        shown = bool(self.prompt.mends) and self.prompt.mends in text
-        if shown or self.task not in ("translate", "summarize") or sampling.json_schema is not None or sampling.choices:
+        if self.task not in ("translate", "summarize") or sampling.json_schema is not None or sampling.choices:
             return [(text, "")]
         room = self.engine.context - min(sampling.max_tokens, self.engine.context // 2) - 2
 
@@ -221,6 +220,10 @@ class Writer:
             # No token is more than a few dozen letters, and none less than a byte: most texts need no counting.
             return len(some) <= 40 * room and (len(some.encode("utf-8", "replace")) < room or len(self.ids(some)) <= room)
 
+        while self.prompt.mends and self.prompt.mends in text:
+            if fits(text):
+                return [(text, "")]
+            text = text.rpartition(self.prompt.mends)[0]  # without its last match
         return by_sentence(text, fits) if self.task == "translate" else by_section(text, fits)
 
 

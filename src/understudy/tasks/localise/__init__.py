@@ -19,7 +19,7 @@ from .opening import extensions, open_document
 from .placeholders import protect, restore
 from .scores import placeholder_survival
 from .solving import Cut
-from .translate import Mark, Report, translate_document
+from .translate import LEAST, Mark, Report, translate_document
 
-__all__ = ["Cut", "Document", "Entry", "Glossary", "Mark", "Match", "Memory", "Report", "Target", "extensions", "open_document",
+__all__ = ["LEAST", "Cut", "Document", "Entry", "Glossary", "Mark", "Match", "Memory", "Report", "Target", "extensions", "open_document",
            "placeholder_survival", "problems", "protect", "restore", "translate_document"]
