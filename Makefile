@@ -62,7 +62,7 @@ bench-write: .venv/ready-bench
 	$(TRAIN) $(DATA)/translation-tatoeba/en-de.train.tsv.gz --test $(DATA)/translation-tatoeba/en-de.test.tsv.gz --task translate \
 	  --source source --target target --context 256 --epochs 30 --time-budget 110m --on-bad-row skip --out .cache/en-de
 	$(BIN)/python bench/localise.py --data $(DATA)/localisation-ui --pair en-de --more $(DATA)/translation-tatoeba/en-de.train.tsv.gz \
-	  --size small --epochs 3 --time-budget 2400 --test --out $(RECORD)-localise
+	  --more $(DATA)/localisation-tldr/en-de.train.jsonl.gz --size small --mend --epochs 50 --time-budget 4200 --test --out $(RECORD)-localise
 
 bench-serve: .venv/ready-bench
 	$(BIN)/python bench/serve.py --work .cache/serve --out $(RECORD)-serve $(BENCH)
