@@ -18,7 +18,7 @@ from fakellm import WORDS, FakeLlm, closed_port, fake_llm
 from serving import QUESTION, Served, refused, server
 from tiny_bundle import make_bundle
 from understudy.errors import UsageError
-from understudy.serve.config import ServeConfig
+from understudy.serve.config import ServeConfig, from_environment, from_file
 from understudy.serve.large.breaker import Allowance, Breaker
 from understudy.serve.large.client import AT_ONCE, WAITING, Large
 from understudy.serve.large.labels import Chooser
@@ -112,7 +112,9 @@ def test_a_client_that_leaves_hangs_up_there_too(served: Served, fake: FakeLlm, 
         while fake.asked == before and time.monotonic() < until:
             time.sleep(0.005)
         time.sleep(0.05)
+    began = time.perf_counter()
     assert fake.left.wait(1.0)
+    print(f"hung up after {(time.perf_counter() - began) * 1e3:.0f} ms")
 
 
 def test_what_refuses_is_not_asked_again_and_does_not_open_the_breaker(served: Served, fake: FakeLlm):
@@ -217,6 +219,18 @@ def test_without_an_address_nothing_of_a_client_is_loaded(bundles, tmp_path):
 def test_what_cannot_be_meant_is_refused_before_it_serves(bundles, flags, words):
     told = refused(str(bundles[0]), *flags)
     assert words in told["message"] and KEY not in json.dumps(told)
+
+
+def test_its_dials_have_a_place_in_the_file_and_its_key_has_none(tmp_path):
+    path = tmp_path / "fleet.toml"
+    path.write_text('[serve]\nlarge = "http://localhost:1/v1"\nlarge_model = "big"\nlarge_timeout = "5s"\n')
+    assert from_file(path)[0] == {"large": "http://localhost:1/v1", "large_model": "big", "large_timeout": 5.0}
+    told = {"UNDERSTUDY_LARGE": "https://llm.example.org", "UNDERSTUDY_LARGE_MODEL": "big", "UNDERSTUDY_LARGE_TIMEOUT": "500ms", "UNDERSTUDY_LARGE_KEY": KEY}
+    assert from_environment(told) == {"large": "https://llm.example.org", "large_model": "big", "large_timeout": 0.5}
+    path.write_text(f'[serve]\nlarge_key = "{KEY}"\n')
+    with pytest.raises(UsageError, match="no dial 'large_key'") as said:
+        from_file(path)
+    assert KEY not in str(said.value)
 
 
 def test_a_key_that_is_none_is_refused_and_never_said():
