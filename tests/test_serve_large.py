@@ -317,3 +317,23 @@ def test_as_much_as_may_runs_side_by_side(served: Served, fake: FakeLlm):
     assert set(said) == {200} and fake.most == AT_ONCE
     text = served.log.read_text("utf-8")
     assert KEY not in text and QUESTION not in text and fake.url not in text
+
+
+def test_another_understudy_can_be_the_large_one(bundles, tmp_path):
+    """Not our own fake: a server with a model that writes, asked directly and through another."""
+    pytest.importorskip("xllamacpp", reason="needs the extra 'generate'")
+    from tiny_writer import make_writer
+
+    folders = [tmp_path / "far", tmp_path / "near"]
+    for one in folders:
+        one.mkdir()
+    with server(folders[0], make_writer(tmp_path / "talk")) as far, server(folders[1], *bundles, flags=("--large", f"{far.address}/v1/", "--large-model", "talk")) as near:
+        question = {"model": "talk", "messages": [{"role": "user", "content": "hello there"}], "max_tokens": 12}
+        direct, through = (one.ask("/v1/chat/completions", question)[2]["choices"] for one in (far, near))
+        assert through == direct and through[0]["message"]["content"]
+        streams = [one.ask("/v1/chat/completions", {**question, "stream": True})[2].decode() for one in (far, near)]
+        texts = ["".join(json.loads(line[6:])["choices"][0]["delta"].get("content", "") for line in stream.splitlines() if line.startswith("data: {")) for stream in streams]
+        assert texts[0] == texts[1] == direct[0]["message"]["content"] and streams[1].endswith("data: [DONE]\n\n")
+        answer = near.ask("/v1/classify", {"inputs": QUESTION, "model": "careful"})[2]["answers"][0]
+        assert answer["abstained"] and answer["handover"]["outcome"] == "nonsense"  # it babbles
+        assert far.ask("/v1/chat/completions", {**question, "max_tokens": 0})[0] == near.ask("/v1/chat/completions", {**question, "max_tokens": 0})[0] == 400
