@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
@@ -62,9 +63,11 @@ def test_the_commands_of_the_readme_answer(tmp_path, monkeypatch, capsys):
     write_rows(tmp_path / "fresh-labelled.csv", 40)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    ran = [line for line in lines_of("sh") if line.split()[1] in ("predict", "prove", "show", "score")]
+    ran = [line for line in lines_of("sh") if line.split()[1] in ("predict", "prove", "show", "score", "chat")]
     assert len(ran) >= 5
+    assert any("chat" in line for line in ran)
     for line in ran:
+        monkeypatch.setattr("sys.stdin", io.StringIO("A latte, please.\nYes.\n"))
         assert _run(shlex.split(line)[1:], as_json=False) == 0, capsys.readouterr().err
 
 

@@ -75,6 +75,13 @@ class _State:
     elapsed: float = 0.0
     ending: bool = False
 
+    def ends(self) -> bool:
+        """Begins an epoch over what the run ends with, unless that has begun already; whether it did."""
+        begins = not self.ending
+        if begins:
+            self.ending, self.epoch, self.position = True, self.epoch + 1, 0
+        return begins
+
 
 def train_language(model: Model, sequences: Sequences, config: LanguageConfig, seed: int, *, state: Path | None = None,
                    key: str = "", stop: Callable[[], bool] = lambda: False, distil: Distil | None = None, ending: Sequences | None = None,
@@ -87,9 +94,7 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     """
     model.to(device())
     optimisers = _optimisers(model, config)
-    now = _restore(state, key, model, optimisers) or _State()
-    if now.step:
-        note(f"going on after step {now.step:,} of an earlier run")
+    now = _begun(state, key, model, optimisers, note)
     model.dropout = config.dropout
     pack = isinstance(model, Decoder) and (distil is None or distil.teacher.packs)
     total = max(1, round(config.epochs * count_batches(sequences, config.tokens, model.context, np.random.default_rng([seed, 0]), pack=pack)))
@@ -99,15 +104,13 @@ def train_language(model: Model, sequences: Sequences, config: LanguageConfig, s
     model.train()
     done = now.step >= total
     while not done:
-        data = ending if ending is not None and now.ending else sequences
-        for batch in epoch(data, config.tokens, model.context, np.random.default_rng([seed, now.epoch]), pack=pack, first=now.position):
+        for batch in epoch(ending if ending and now.ending else sequences, config.tokens, model.context, np.random.default_rng([seed, now.epoch]), pack=pack, first=now.position):
             now.elapsed = before + monotonic() - began
             share = _share(now, total, config)
             done = share >= 1.0 or stop()
             if done:
                 break
-            if ending is not None and not now.ending and share >= config.ending:
-                now.ending, now.epoch, now.position = True, now.epoch + 1, 0
+            if ending and share >= config.ending and now.ends():
                 break
             torch.manual_seed(seed * 1_000_003 + now.step)
             window.append((_step(model, moved(batch), optimisers, config, share, distil), batch.tokens, monotonic()))
@@ -227,6 +230,14 @@ def _save(path: Path, key: str, model: Model, optimisers: list[torch.optim.Optim
         os.replace(half, path)
     finally:
         half.unlink(missing_ok=True)
+
+
+def _begun(path: Path | None, key: str, model: Model, optimisers: list[torch.optim.Optimizer], note: Callable[[str], None]) -> _State:
+    """Where the run stands: at its beginning, or where an earlier one was saved."""
+    now = _restore(path, key, model, optimisers) or _State()
+    if now.step:
+        note(f"going on after step {now.step:,} of an earlier run")
+    return now
 
 
 def _restore(path: Path | None, key: str, model: Model, optimisers: list[torch.optim.Optimizer]) -> _State | None:
