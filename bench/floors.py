@@ -130,12 +130,11 @@ def overload(told: argparse.Namespace, made: Made, request: Request) -> Found:
     with _server(str(made(told.work / "middle", MIDDLE))) as (_, port):
         for times in (1, 7):
             pace, few = (Pace(port, request(port, "/v1/classify", times), count) for count in (800, 32))
-            few.flat_out(1.0)
             for number in range(3):
-                peak = few.flat_out(2 * told.seconds).told()["per_second"]
+                peak = few.flat_out(2 * told.seconds, 1.0).told()["per_second"]
                 time.sleep(0.3)
-                pace.at(10 * peak, 1.0, spin=False)  # fills the line
-                runs.append({"part": "overload", "words": 9 * times, "round": number, "peak": peak, **pace.at(10 * peak, 4 * told.seconds, spin=False).told()})
+                runs.append({"part": "overload", "words": 9 * times, "round": number, "peak": peak,
+                             **pace.at(10 * peak, 4 * told.seconds, spin=False, settle=2.0).told()})
             pace.close()
             few.close()
     lines = ["| words | peak/s | asked/s | answered/s | of the peak, % | refused | refused p99, ms | failed |", "|---:|---:|---:|---:|---:|---:|---:|---:|"]

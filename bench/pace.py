@@ -71,22 +71,30 @@ class Pace:
             one.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
 
-    def flat_out(self, seconds: float) -> Seen:
-        """Every connection asks again as soon as it is answered."""
-        seen, began = Seen(seconds), time.perf_counter()
-        while (now := time.perf_counter()) < began + seconds:
+    def flat_out(self, seconds: float, settle: float = 0.0) -> Seen:
+        """Every connection asks again as soon as it is answered; counted from `settle` seconds on."""
+        seen, counts = Seen(seconds), time.perf_counter() + settle
+        while (now := time.perf_counter()) < counts + seconds:
+            if settle and now >= counts:
+                seen, settle = Seen(seconds), 0.0
             while self._free:
                 self._send(self._free.popleft(), now, seen)
             self._hear(seen, 0.01)
         self._finish(seen)
         return seen
 
-    def at(self, rate: float, seconds: float, spread: str = "even", *, spin: bool = True) -> Seen:
-        """Requests at a rate. Those for which no connection is free wait for one, at most as many as there are connections; the rest is `unsent`."""
+    def at(self, rate: float, seconds: float, spread: str = "even", *, spin: bool = True, settle: float = 0.0) -> Seen:
+        """Requests at a rate, counted from `settle` seconds on, when what is answered was asked at that rate, too.
+
+        Those for which no connection is free wait for one, at most as many as there are connections; the rest is `unsent`.
+        """
         seen, began = Seen(seconds), time.perf_counter()
+        counts = began + settle
         due, waiting = arrivals(rate, spread), deque[float]()
         following = began + next(due)
-        while (now := time.perf_counter()) < began + seconds:
+        while (now := time.perf_counter()) < counts + seconds:
+            if settle and now >= counts:
+                seen, settle = Seen(seconds), 0.0
             while following <= now:
                 waiting.append(following)
                 following = began + next(due)
