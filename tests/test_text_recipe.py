@@ -45,6 +45,7 @@ def test_long_input_goes_sentence_by_sentence_and_keeps_its_gaps(made):
         single = [writer.predict(text).text for text in ("The red door is old.", "The blue cup is new.")]
         whole = writer.predict("The red door is old.\n\nThe blue cup is new.")
         assert whole.text == "\n\n".join(single) and whole.parts == 2
+        assert [writer.predict(text).text for text in ("", " ", "\n")] == ["", " ", "\n"]
         heard = []
         writer.predict(["The red door is old. The blue cup is new.", "The red bag is gone."], heard=lambda done, parts: heard.append((done, parts)))
         assert heard == [(1, 3), (2, 3), (3, 3)]

@@ -16,11 +16,11 @@ Parts = list[tuple[str, str]]
 def by_sentence(text: str, fits: Fits) -> Parts:
     """Every sentence by itself, with what stands behind it; one that does not fit goes in halves. Parts and gaps together are the text.
 
-    What stands before the first sentence, as the mark of a heading does, is the gap behind an empty part.
+    What stands before the first sentence, as the mark of a heading does, is the gap behind an empty part. An empty text is one, too.
     """
     spans = [part for span in sentences(text) for part in _halved(text, span, (), fits)]
     borders = [*(span.start for span in spans), len(text)]
-    lead = [("", text[: borders[0]])] if borders[0] else []
+    lead = [("", text[: borders[0]])] if borders[0] or not spans else []
     return [*lead, *((span.of(text), text[span.end:end]) for span, end in zip(spans, borders[1:], strict=True))]
 
 
