@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tiny_bundle import make_bundle
+
 QUESTION = "where is my card"
 SOAK = float(os.environ.get("UNDERSTUDY_SOAK") or 0)
 """Which part of its full length a heavy test has: 1 under `make soak`, 0 (as short as it can be) otherwise."""
@@ -103,3 +105,12 @@ def refused(*arguments: str, environment: dict[str, str] | None = None) -> dict[
     assert done.returncode == 2, done.stdout + done.stderr
     told: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
     return told
+
+
+@contextlib.contextmanager
+def sorting(folder: Path, *, flags: tuple[str, ...] = ()) -> Iterator[Served]:
+    """Serves a small classifier that has answered once; when the block ends its log has no traceback, and it ends well."""
+    with server(folder, make_bundle(folder / "bundles" / "support"), flags=flags) as running:
+        running.ask("/v1/classify", {"inputs": QUESTION})
+        yield running
+        assert "Traceback" not in running.log.read_text("utf-8") and running.end() == 0

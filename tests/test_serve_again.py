@@ -8,18 +8,15 @@ import socket
 
 import pytest
 
-from serving import QUESTION, server
+from serving import QUESTION, sorting
 from test_serve_shortcut import OTHER, asking, one
-from tiny_bundle import make_bundle
 from understudy.serve.again import Head, head_of
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with server(tmp_path_factory.mktemp("log"), make_bundle(tmp_path_factory.mktemp("bundles") / "support")) as running:
-        running.ask("/v1/classify", {"inputs": QUESTION})
+    with sorting(tmp_path_factory.mktemp("served")) as running:
         yield running
-        assert "Traceback" not in running.log.read_text("utf-8") and running.end() == 0
 
 
 def body(text: str, **more: object) -> bytes:

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from serving import QUESTION, server
-from tiny_bundle import make_bundle
+from serving import QUESTION, sorting
 from understudy.errors import UsageError
 from understudy.serve.body import DEPTH, too_deep
 from understudy.serve.config import ServeConfig, from_environment, from_file
@@ -20,10 +19,8 @@ FAST = ("--header-timeout", "1s", "--body-timeout", "2s", "--stall-timeout", "2s
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with server(tmp_path_factory.mktemp("log"), make_bundle(tmp_path_factory.mktemp("bundles") / "support"), flags=FAST) as running:
-        running.ask("/v1/classify", {"inputs": QUESTION})
+    with sorting(tmp_path_factory.mktemp("served"), flags=FAST) as running:
         yield running
-        assert "Traceback" not in running.log.read_text("utf-8") and running.end() == 0
 
 
 def head(served, path: str = "/v1/classify", *more: str, method: str = "POST") -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..answers import LARGE
 from ..call import Call, Raw, Stream
 from .client import Large
 from .labels import read_answer
@@ -20,7 +21,7 @@ _DONE = b"data: [DONE]\n\n"
 
 async def passed(call: Call, large: Large, question: Mapping[str, Any]) -> Raw | Stream:
     """The large model's answer to a chat request. Raises Trouble where it has none; in a stream that has begun, it ends with that."""
-    call.notes["model"], call.notes["rung"] = large.model, "large"
+    call.notes["model"], call.notes["rung"] = large.model, LARGE
     if question.get("stream"):
         return Stream(_events(call, large, question))
     until = large.until(call.deadline)
