@@ -7,8 +7,9 @@ that is late nor a server that stalls hides the wait of those who would have com
 
 from __future__ import annotations
 
+import os
 import random
-import selectors
+import select
 import socket
 import time
 from collections import deque
@@ -54,22 +55,21 @@ class Pace:
 
     def __init__(self, port: int, request: bytes, connections: int) -> None:
         self._request = request
-        self._selector = selectors.EpollSelector()
-        self._free: deque[socket.socket] = deque()
-        self._due: dict[socket.socket, float] = {}
-        self._data: dict[socket.socket, bytes] = {}
-        for _ in range(connections):
-            sock = socket.create_connection(("127.0.0.1", port))
+        self._epoll = select.epoll()
+        self._sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
+        self._free = deque(sock.fileno() for sock in self._sockets)
+        self._due: dict[int, float] = {}
+        self._parts: dict[int, bytes] = {}
+        for sock in self._sockets:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
-            self._selector.register(sock, selectors.EVENT_READ)
-            self._free.append(sock)
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     def close(self) -> None:
         """Ends the connections."""
-        for one in list(self._selector.get_map().values()):
-            one.fileobj.close()  # type: ignore[union-attr]
-        self._selector.close()
+        self._epoll.close()
+        for sock in self._sockets:
+            sock.close()
 
     def flat_out(self, seconds: float, settle: float = 0.0) -> Seen:
         """Every connection asks again as soon as it is answered; counted from `settle` seconds on."""
@@ -107,27 +107,29 @@ class Pace:
         self._finish(seen)
         return seen
 
-    def _send(self, sock: socket.socket, due: float, seen: Seen) -> None:
-        self._due[sock], self._data[sock] = due, b""
-        sock.send(self._request)
+    def _send(self, one: int, due: float, seen: Seen) -> None:
+        self._due[one] = due
+        os.write(one, self._request)
         seen.late.append(time.perf_counter() - due)
 
     def _hear(self, seen: Seen, wait: float) -> None:
-        for key, _ in self._selector.select(wait):
-            sock: socket.socket = key.fileobj  # type: ignore[assignment]
-            data = self._data[sock] + sock.recv(65536)
-            head, found, body = data.partition(b"\r\n\r\n")
-            where = head.find(b"content-length: ")
+        # Files by number, no objects around them: on the server's cores a generator of objects takes a tenth of them.
+        for one, _ in self._epoll.poll(wait, 256):
+            data = os.read(one, 16384)
             if not data:
                 raise SystemExit("the server closed a connection")
-            if not found or len(body) < int(head[where + 16:].split(b"\r\n", 1)[0]):
-                self._data[sock] = data
+            if self._parts and one in self._parts:
+                data = self._parts.pop(one) + data
+            length = data.find(b"content-length: ") + 16
+            body = data.find(b"\r\n\r\n", length)
+            if length < 16 or body < 0 or len(data) - body - 4 < int(data[length:data.index(b"\r", length)]):
+                self._parts[one] = data
                 continue
-            took, status = time.perf_counter() - self._due.pop(sock), data[9:12]
-            self._free.append(sock)
+            took, status = time.perf_counter() - self._due.pop(one), data[9:12]
+            self._free.append(one)
             if status == b"200":
                 seen.fine.append(took)
-            elif status in (b"429", b"503"):
+            elif status == b"503" or status == b"429":
                 seen.refused.append(took)
             else:
                 seen.failed += 1

@@ -143,6 +143,34 @@ def test_a_full_line_is_said_alike_on_both_ways(served, tmp_path):
         assert narrow.ask("/v1/classify", {"inputs": texts[0]})[0] == 200
 
 
+def test_a_flood_of_refusals_is_counted_and_not_written_line_by_line(tmp_path):
+    """All of them are in the figures; the log has a hundred a second one by one, with their ids, and says how many others there were."""
+    with server(tmp_path, make_bundle(tmp_path / "support"), flags=("--queue", "1", "--threads", "1", "--batch-tokens", "1")) as narrow:
+        narrow.ask("/v1/classify", {"inputs": QUESTION})
+        body = json.dumps({"inputs": " ".join(f"word{turn}" for turn in range(450))}).encode()
+        socks = [socket.create_connection(("127.0.0.1", narrow.port), timeout=20) for _ in range(60)]
+        seen: list[tuple[bytes, bytes]] = []
+        for turn in range(15):
+            for number, sock in enumerate(socks):
+                sock.sendall(asking(narrow, body, f"X-Request-Id: {turn}-{number}"))
+            for sock in socks:
+                said = sock.recv(65536)
+                seen.append((said[9:12], re.search(rb"x-request-id: (\S+)", said)[1]))
+        for sock in socks:
+            sock.close()
+        assert sorted(number for _, number in seen) == sorted(f"{turn}-{number}".encode() for turn in range(15) for number in range(60))
+        refused = [number.decode() for status, number in seen if status == b"503"]
+        assert len(refused) > 300
+        time.sleep(1.5)  # nobody asks any more, and what was counted is told all the same
+        lines = narrow.lines()
+        alone = [line["id"] for line in lines if line.get("status") == 503 and line["event"] == "request"]
+        counted = [line for line in lines if line["event"] == "refused"]
+        assert set(alone) <= set(refused) and len(alone) >= 100 and len(alone) + sum(line["count"] for line in counted) == len(refused)
+        assert all(line["model"] == "support" and line["route"] == "/v1/classify" and line["code"] == "server_overloaded" for line in counted)
+        page = narrow.ask("/metrics")[2].decode()
+        assert f'understudy_requests_total{{route="/v1/classify",status="503"}} {len(refused)}.0' in page
+
+
 def test_one_that_fails_takes_no_other_with_it(monkeypatch):
     """Whatever raises, and wherever: every request hears something, and what failed goes the whole way."""
     def trouble(*_: object) -> None:

@@ -100,6 +100,8 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._work: SimpleQueue[tuple[Lane, list[Part]] | None] = SimpleQueue()
         self._ready: deque[Lane] = deque()
+        self.full: set[Lane] = set()
+        """Lanes that nobody more may wait in."""
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[Job] = set()
         self._threads = [threading.Thread(target=self._serve, name=f"answers-{number}", daemon=True) for number in range(threads)]
@@ -111,6 +113,8 @@ class Pool:
         if lane.full:
             raise BusyError(FULL, retry_after=lane.retry_after(self.threads), hint="ask again later, or raise --queue")
         lane.waiting.append(job)
+        if lane.full:
+            self.full.add(lane)
         if len(lane.waiting) == 1:
             self._ready.append(lane)
         if self._free:
@@ -130,6 +134,8 @@ class Pool:
         while self._free and self._ready:
             lane = self._ready.popleft()
             batch = lane.take(now)
+            if not lane.full:
+                self.full.discard(lane)
             if lane.waiting:
                 self._ready.append(lane)
             if batch:

@@ -20,6 +20,7 @@ from .call import Call
 from .problems import Problem, bad, later
 
 if TYPE_CHECKING:
+    from ..fleet.fleet import Fleet
     from .large.labels import Handed
 
 LARGE = "large"
@@ -82,25 +83,26 @@ class Asked(NamedTuple):
     answer: Callable[[Sorted], Any]
 
 
-class Full(NamedTuple):
-    """The line before the asked model is full; `again` are the seconds until asking again may help."""
-
-    again: float
-
-
-def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | Full | None:
+def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | None:
     """The version that can answer one short text without leaving the event loop; None for anything else, errors among it."""
     if not isinstance(inputs, str) or not inputs or inputs.isspace():
         return None
-    fleet = call.service.fleet
-    entry = fleet.entry(model, "classify")
+    entry = call.service.fleet.entry(model, "classify")
     version = entry.chosen(inputs)
-    if version is None or entry.task != "classify":
+    if version is None or entry.task != "classify" or not (version.loaded.quick and len(inputs) <= _SHORT):
         return None
-    if version.loaded.quick and len(inputs) <= _SHORT:
-        return entry, version, inputs
-    lane = cast(Lane, version.lane)
-    return Full(lane.retry_after(fleet.pool.threads)) if lane.full else None
+    return entry, version, inputs
+
+
+def no_room(fleet: Fleet, model: str | None, inputs: str | Sequence[object]) -> tuple[str, float] | None:
+    """The asked model's name and the seconds until asking again may help, where one text would have to stand in its line and that is full."""
+    entry = fleet.entry(model, "classify")
+    if not isinstance(inputs, str) or entry.task != "classify" or not inputs or inputs.isspace():
+        return None
+    version = entry.chosen(inputs)
+    if version is None or version.lane not in fleet.pool.full or (version.loaded.quick and len(inputs) <= _SHORT):
+        return None
+    return entry.name, cast(Lane, version.lane).retry_after(fleet.pool.threads)
 
 
 def sorted_by(version: Version, texts: list[str]) -> list[Sorted]:

@@ -41,7 +41,7 @@ class ServeConfig(FleetConfig):
     large_model: str | None = dial(None, "The large model's name; chats with it are passed on.", metavar="NAME")
     large_timeout: float = dial(30.0, "Seconds that the large model may take for an answer, or for the next piece of a stream; never longer than --timeout.",
                                 metavar="SECONDS", parse="parse_duration")
-    log_requests: bool = dial(True, "One line of JSON on standard error for each request.")
+    log_requests: bool = dial(True, "One line of JSON on standard error for each request; of those that find a full line, beyond a hundred a second, only how many.")
     log_text: bool = dial(False, "Write what is asked and answered into the log.")
 
     def __post_init__(self) -> None:

@@ -75,11 +75,11 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     return _classified(call, body, entry, version, said, await answers.handed_over(call, version, texts, said))
 
 
-def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | answers.Full | None:
+def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | None:
     """The same, where it needs no waiting."""
     found = answers.quick(call, body.model, body.inputs)
-    if found is None or isinstance(found, answers.Full):
-        return found
+    if found is None:
+        return None
     entry, version, text = found
     waits = call.service.large is not None
     return answers.Asked(entry, version, text, lambda said: None if waits and said.label is None else _classified(call, body, entry, version, [said], {}))

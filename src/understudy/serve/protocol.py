@@ -185,6 +185,10 @@ class Connection(HttpToolsProtocol):
 
     def _ask(self, body: bytes, number: bytes | None) -> None:
         assert self._passed is not None
+        no = self.shortcut.refusals.answer(self._passed, number, body)
+        if no is not None:
+            self._said((503, no))
+            return
         self._asked = Small(self._passed, number, body, self._said)
         self.shortcut.ask(self._asked)
 

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from .keys import Keys, read_keys
 from .logs import Log
 from .metrics import Metrics
 from .protocol import Connection, limited
+from .refusals import Refusals
 from .shortcut import Shortcut
 
 _LOOK, _UNREAD = 0.25, 1 << 17
@@ -112,12 +114,13 @@ async def _served(config: ServeConfig, models: list[Served], guard: Guard, keys:
     if config.large is not None:
         _large(service)
     app = App(service, guard, lines if config.log_requests else None)
-    settings = uvicorn.Config(app, http=limited(config, metrics, Shortcut(app)), ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
+    shortcut = Shortcut(app)
+    settings = uvicorn.Config(app, http=limited(config, metrics, shortcut), ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
                               server_header=False, date_header=True, timeout_keep_alive=30, timeout_graceful_shutdown=math.ceil(config.drain))
     server = Server(settings, service)
     if config.log_text:
         log.warning("texts are written into this log (--log-text)")
-    background = [asyncio.ensure_future(_looking(server)), asyncio.ensure_future(_pinned(fleet))]
+    background = [asyncio.ensure_future(_looking(server, shortcut.refusals)), asyncio.ensure_future(_pinned(fleet))]
     # What is there now stays: a whole collection, as after every model that leaves, need not look at it, and holds answers up for less.
     gc.collect()
     gc.freeze()
@@ -141,14 +144,15 @@ def _large(service: Service) -> None:
         raise UsageError(f"--large-model {large.model!r} is the name of a model that is served here", hint="give that one another name in fleet.toml")
 
 
-async def _looking(server: Server) -> None:
-    """Ends connections whose time is over."""
+async def _looking(server: Server, refusals: Refusals) -> None:
+    """Ends connections whose time is over, and logs what was only counted."""
     while True:
         await asyncio.sleep(_LOOK)
         now = asyncio.get_running_loop().time()
         for one in list(server.server_state.connections):
             if isinstance(one, Connection):
                 one.look(now)
+        refusals.tell(time.monotonic())
 
 
 async def _pinned(fleet: Fleet) -> None:

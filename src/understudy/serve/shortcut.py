@@ -5,7 +5,7 @@
     all that came in one turn of the event loop ──► the model ──► answers
 
 Step by step for all of them, not request by request: code and weights that were just used are still in the processor's caches, which
-makes sixteen at once a third cheaper than one after the other. A line that is full is said here too: under overload that is most answers.
+makes sixteen at once a third cheaper than one after the other. Before all that: is the line of that model full (`refusals`)?
 What takes longer or is wrong goes the whole way, which says what is wrong.
 """
 
@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ..fleet.pool import FULL
 from . import answers
 from . import body as bodies
 from .call import Call, Route
-from .problems import later, wait
+from .refusals import Refusals
 
 if TYPE_CHECKING:
     from .app import App
@@ -54,7 +53,7 @@ class Small:
         self.passed, self.number, self.data, self.tell = passed, number, data, tell
         self.began = time.monotonic()
         self.call: Call | None = None
-        self.asked: answers.Asked | answers.Full | None = None
+        self.asked: answers.Asked | None = None
         self.said: answers.Sorted | None = None
 
 
@@ -65,7 +64,7 @@ class Shortcut:
         self._app = app
         self._waiting: list[Small] = []
         self._many, self._ended = False, 0.0
-        self._full: dict[str, bytes] = {}
+        self.refusals = Refusals(app)
 
     def passed(self, url: bytes, given: Headers) -> Passed | None:
         """The checks of a POST that look at its headers alone; `given` has no content-length and no x-request-id."""
@@ -103,7 +102,7 @@ class Shortcut:
         groups: dict[int, list[Small]] = {}
         for one in some:
             asked = self._read(one)
-            if isinstance(asked, answers.Asked):
+            if asked is not None:
                 groups.setdefault(id(asked.version), []).append(one)
         for group in groups.values():
             _ask(group)
@@ -116,7 +115,7 @@ class Shortcut:
         self._waiting.insert(0, small)
         self.flush()
 
-    def _read(self, one: Small) -> answers.Asked | answers.Full | None:
+    def _read(self, one: Small) -> answers.Asked | None:
         app, passed = self._app, one.passed
         try:
             if len(one.data) > app.service.config.body:
@@ -129,38 +128,27 @@ class Shortcut:
 
     def _answer(self, one: Small) -> tuple[int, bytes] | None:
         try:
-            return self._written(one) if one.said is not None else self._refused(one) if isinstance(one.asked, answers.Full) else None
+            return self._written(one) if one.said is not None else None
         except Exception:  # it may not take the answers of the others with it
             return None
 
     def _written(self, one: Small) -> tuple[int, bytes] | None:
         call, asked, said = one.call, one.asked, one.said
-        assert call is not None and isinstance(asked, answers.Asked) and said is not None
+        assert call is not None and asked is not None and said is not None
         answer = asked.answer(said)
         if answer is None:
             return None
         asked.version.once()
         answers.note(call, asked.entry, asked.version)
-        return self._told(one, call, 200, encode(answer))
-
-    def _refused(self, one: Small) -> tuple[int, bytes]:
-        assert one.call is not None and isinstance(one.asked, answers.Full)
-        # Nine of ten answers at ten times the peak rate: no exception is made for them, whose traceback would be garbage to collect.
-        shape = one.passed.route.shape
-        body = self._full.get(shape)
-        if body is None:
-            body = self._full[shape] = encode(later(503, "server_overloaded", FULL, 1).body(shape))
-        return self._told(one, one.call, 503, body, "server_overloaded", b"retry-after: %d\r\n" % wait(one.asked.again))
-
-    def _told(self, one: Small, call: Call, status: int, body: bytes, code: str = "", extra: bytes = b"") -> tuple[int, bytes]:
-        self._app.told("POST", one.passed.route, call, call.id, status, code, one.began)
-        return status, b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n%s\r\n%s" % (
-            len(body), call.id.encode(), extra, body)
+        body = encode(answer)
+        self._app.told("POST", one.passed.route, call, call.id, 200, "", one.began)
+        return 200, b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n\r\n%s" % (
+            len(body), call.id.encode(), body)
 
 
 def _ask(group: list[Small]) -> None:
     """Asks the one version that a group is for; where it raises nobody has an answer, and each goes the whole way."""
-    asked = [one.asked for one in group if isinstance(one.asked, answers.Asked)]
+    asked = [one.asked for one in group if one.asked is not None]
     try:
         for one, said in zip(group, answers.sorted_by(asked[0].version, [one.text for one in asked]), strict=True):
             one.said = said

@@ -76,11 +76,11 @@ async def predict(call: Call, body: PredictRequest) -> list[Score | list[Score]]
     return [*out[0]] if isinstance(body.inputs, str) else [*out]
 
 
-def predict_now(call: Call, body: PredictRequest) -> answers.Asked | answers.Full | None:
+def predict_now(call: Call, body: PredictRequest) -> answers.Asked | None:
     """The same, where it needs no waiting."""
     found = None if body.raw_scores or body.truncation_direction in ("left", "Left") else answers.quick(call, body.model, body.inputs)
-    if found is None or isinstance(found, answers.Full):
-        return found
+    if found is None:
+        return None
     entry, version, text = found
     return answers.Asked(entry, version, text, lambda said: _scores(version, said))
 
