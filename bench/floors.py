@@ -30,6 +30,8 @@ Found = tuple[list[dict[str, Any]], list[str]]
 Made, Request = Callable[..., Path], Callable[..., bytes]
 MIDDLE = (384, 6, 1536)
 """The shape of a MiniLM: some 5 ms an answer, so that there is a line before it."""
+MIDDLING = (512, 8, 8, 1408)
+"""Width, layers, heads and feed-forward width of a decoder that computes something."""
 _PEER = """
 import sys, time, xllamacpp
 model, port, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -149,11 +151,11 @@ def _resident(pid: int) -> int:
     return own + sum(_resident(int(child)) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split())
 
 
-def _writers(folder: Path, count: int, task: str = "chat") -> list[Path]:
+def _writer(path: Path, seed: int = 0, **given: Any) -> Path:
     sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
     from tiny_writer import make_writer
 
-    return [path if (path := folder / f"{task}-{number}").exists() else make_writer(path, task, seed=number) for number in range(count)]
+    return path if path.exists() else make_writer(path, seed=seed, **given)
 
 
 def idle(told: argparse.Namespace, made: Made, request: Request) -> Found:
@@ -161,7 +163,7 @@ def idle(told: argparse.Namespace, made: Made, request: Request) -> Found:
     root = told.work / "fleet"
     root.mkdir(exist_ok=True)
     sorting = [made(root / f"tiny-{number}") for number in range(10)] + [made(root / f"middle-{number}", MIDDLE) for number in range(4)]
-    writing = _writers(root, 6)
+    writing = [_writer(root / f"chat-{number}", number) for number in range(6)]
     files = sum(file.stat().st_size for path in (*sorting, *writing) for file in path.rglob("*") if file.is_file())
     with _server("--models", str(root), "--memory", "8GB") as (process, port):
         empty = _resident(process.pid)
@@ -177,23 +179,33 @@ def idle(told: argparse.Namespace, made: Made, request: Request) -> Found:
 
 
 def chat(told: argparse.Namespace, made: Made, request: Request) -> Found:
-    """`--chat` names a bundle that chats; without it a random one of 0.2M parameters, where all is overhead."""
-    bundle = told.chat or _writers(told.work, 1)[0]
-    model, threads, runs = next(bundle.glob("*/*.gguf")), len(os.sched_getaffinity(0)) if told.chat else 1, []
+    """Random weights: one of 0.2M parameters, where all is overhead, one of 25M in Q8_0, and the bundle that `--chat` names."""
+    runs: list[dict[str, Any]] = []
+    for bundle in (_writer(told.work / "chat-0"), _writer(told.work / "chat-25m", shape=MIDDLING, q8=True), *([told.chat] if told.chat else [])):
+        runs += _in_turns(bundle, told.seconds)
+    lines = ["| bundle | parameters | ours, tokens/s of 4 streams | llama.cpp's server | ours / llama.cpp |", "|---|---:|---:|---:|---:|"]
+    for name, parameters in dict.fromkeys((run["bundle"], run["parameters"]) for run in runs):
+        ours, other = (statistics.median(run["tokens_per_second"] for run in runs if (run["bundle"], run["contender"]) == (name, one)) for one in ("ours", "llama.cpp"))
+        lines.append(f"| {name} | {parameters / 1e6:.1f}M | {ours:,.0f} | {other:,.0f} | **{ours / other:.2f}** |")
+    return runs, lines
+
+
+def _in_turns(bundle: Path, seconds: float) -> list[dict[str, Any]]:
+    model, runs = next(bundle.glob("*/*.gguf")), []
+    parameters = json.loads((bundle / "manifest.json").read_text())["rungs"][0]["parameters"]
+    threads = 1 if parameters < 1e6 else len(os.sched_getaffinity(0))  # what each is fastest with
     with _server(str(bundle), "--slots", "4") as (_, port):
         process, other = opened([sys.executable, "-c", _PEER, str(model), "{port}", str(threads)], ready="/health")
         try:
             for number in range(6):
                 for name, at in (("ours", port), ("llama.cpp", other)):
-                    tokens = _streamed(at, told.seconds)
+                    tokens = _streamed(at, seconds)
                     if number:  # the first ones warm up
-                        runs.append({"part": "chat", "round": number, "contender": name, "tokens_per_second": tokens})
+                        runs.append({"part": "chat", "bundle": bundle.name, "parameters": parameters, "round": number, "contender": name, "tokens_per_second": tokens})
         finally:
             process.kill()
             process.wait()
-    middle = {name: statistics.median(run["tokens_per_second"] for run in runs if run["contender"] == name) for name in ("ours", "llama.cpp")}
-    return runs, ["| server | tokens/s, 4 streams |", "|---|---:|", *(f"| {name} | {value:,.0f} |" for name, value in middle.items()),
-                  f"| ours / llama.cpp | {middle['ours'] / middle['llama.cpp']:.2f} |"]
+    return runs
 
 
 def _streamed(port: int, seconds: float) -> float:
