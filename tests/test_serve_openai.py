@@ -105,7 +105,7 @@ def test_embeddings(client, served):
     ("talk", {"messages": [{"role": "system", "content": "x"}]}, openai.BadRequestError, "no message has the role 'user'"),
     ("talk", {"max_tokens": 0}, openai.BadRequestError, "max_tokens"),
     ("talk", {"temperature": -1}, openai.BadRequestError, "temperature"),
-    ("talk", {"n": 2}, openai.BadRequestError, "n: "),
+    ("talk", {"n": 9}, openai.BadRequestError, "n: "), ("talk", {"n": 0}, openai.BadRequestError, "n: "), ("talk", {"n": 10**9}, openai.BadRequestError, "n: "),
     ("talk", {"presence_penalty": 1}, openai.BadRequestError, "presence_penalty"),
     ("talk", {"stop": [""]}, openai.BadRequestError, "stop"),
     ("talk", {"top_logprobs": 2}, openai.BadRequestError, "top_logprobs needs logprobs"),

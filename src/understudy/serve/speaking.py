@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from ..fleet import generation
@@ -48,12 +48,13 @@ class Said:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked: a conversation, or a text to go on from. `sampling` are the fields of Sampling that were given."""
+    """What is asked: a conversation, or a text to go on from. `sampling` are the fields of Sampling that were given, `ids` the prompt where it is made already."""
 
     messages: Messages | None
     text: str
     sampling: dict[str, Any]
     logprobs: int | None = None
+    ids: tuple[int, ...] | None = None
 
 
 async def speak(call: Call, entry: Entry, version: Version, asked: Asked, *, stream: bool) -> AsyncIterator[Piece]:
@@ -82,28 +83,31 @@ async def speak(call: Call, entry: Entry, version: Version, asked: Asked, *, str
         yield Piece(summary.text, finish="end")
 
 
-async def whole(call: Call, entry: Entry, version: Version, asked: Asked) -> Said:
-    """An answer that is not streamed."""
-    said = Said()
-    async with contextlib.aclosing(speak(call, entry, version, asked, stream=False)) as pieces:  # type: ignore[type-var]
-        async for piece in pieces:
-            said.add(piece)
-    return said
+async def prepared(call: Call, version: Version, asked: Asked) -> Asked:
+    """The question with its prompt made, where it has one: several choices read the same. Raises UsageError where it does not fit."""
+    if version.loaded.sort != "write" or asked.ids is not None:
+        return asked
+    writer = cast(Writer, version.loaded.model)
+    if not _goes_on(writer, asked):
+        return asked
+    ids, dropped = await asyncio.to_thread(_prompt, writer, asked, _sampling(writer, asked))
+    if dropped:
+        call.notes["dropped"] = dropped
+    return replace(asked, ids=tuple(ids))
 
 
 async def _written(call: Call, version: Version, asked: Asked, stream: bool) -> AsyncIterator[Piece]:
     writer = cast(Writer, version.loaded.model)
-    sampling = Sampling(**{"max_tokens": writer.prompt.max_tokens, **asked.sampling, "logprobs": asked.logprobs or 0})
-    if writer.task not in (("lm", "chat") if asked.messages is None else ("chat",)):
+    sampling = _sampling(writer, asked)
+    if not _goes_on(writer, asked):
         if not stream and asked.logprobs is None:
             said = await generation.written(version, asked.text, sampling, call.deadline)
             yield Piece(said.text, said.ids, said.finish, Timings(said.prompt_tokens, said.tokens, 0, said.seconds_first, said.tokens_per_second))
             return
         pieces = generation.streamed(version, asked.text, sampling, call.deadline)
     else:
-        prompt, dropped = await asyncio.to_thread(_prompt, writer, asked, sampling)
-        if dropped:
-            call.notes["dropped"] = dropped
+        prompt = (await prepared(call, version, asked)).ids
+        assert prompt is not None
         if not stream:
             yield (await generation.completed(version, prompt, sampling, call.deadline))[1]
             return
@@ -111,6 +115,15 @@ async def _written(call: Call, version: Version, asked: Asked, stream: bool) -> 
     async with contextlib.aclosing(pieces) as heard:  # type: ignore[type-var]
         async for piece in heard:
             yield piece
+
+
+def _goes_on(writer: Writer, asked: Asked) -> bool:
+    """Whether the model continues one prompt, rather than answering a text part by part."""
+    return writer.task in (("lm", "chat") if asked.messages is None else ("chat",))
+
+
+def _sampling(writer: Writer, asked: Asked) -> Sampling:
+    return Sampling(**{"max_tokens": writer.prompt.max_tokens, **asked.sampling, "logprobs": asked.logprobs or 0})
 
 
 def _prompt(writer: Writer, asked: Asked, sampling: Sampling) -> tuple[list[int], int]:

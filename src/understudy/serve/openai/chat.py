@@ -14,8 +14,9 @@ from .. import speaking
 from ..answers import leased
 from ..call import Call, Raw, Route, Stream
 from ..problems import bad
-from ..speaking import Asked, Said
-from .sampling import Common, Format, Shared, StreamOptions, Usage, chosen_tokens, schema_of, usage_of
+from ..speaking import Asked
+from .choices import Choosing, bounded, computed, usage
+from .sampling import Choices, Common, Format, Shared, StreamOptions, Usage, chosen_tokens, schema_of
 
 _encode = msgspec.json.encode
 
@@ -121,40 +122,44 @@ async def chat(call: Call, body: ChatRequest) -> ChatResponse | Raw | Stream:
     if schema is not None:
         sampling["json_schema"] = schema
     asked = Asked(messages, speaking.last_words(messages), sampling, max(1, body.top_logprobs or 0) if body.logprobs else None)
+    n = bounded(call, body.n)
     if body.stream:
-        return Stream(_events(call, body, asked))
+        return Stream(_events(call, body, asked, n))
     async with leased(call, body.model, asked.text) as (entry, version):
-        said = await speaking.whole(call, entry, version, asked)
-        speaking.counted(call, entry, said)
-        tokens = {"content": chosen_tokens(said.chosen, body.top_logprobs or 0), "refusal": None} if body.logprobs else None
-        return ChatResponse(f"chatcmpl-{call.id}", int(time.time()), body.model or entry.name, [ChatChoice(Answer(said.text), said.finish, logprobs=tokens)],
-                            usage_of(said), system_fingerprint=version.loaded.id[:12])
+        choosing = Choosing(call, entry, version, asked, n)
+        choices = [ChatChoice(Answer(said.text), said.finish, index, _tokens(body, said.chosen)) for index, said in enumerate(await choosing.whole())]
+        speaking.counted(call, entry, computed(choosing))
+        return ChatResponse(f"chatcmpl-{call.id}", int(time.time()), body.model or entry.name, choices, usage(choosing), system_fingerprint=version.loaded.id[:12])
 
 
-async def _events(call: Call, body: ChatRequest, asked: Asked) -> AsyncIterator[bytes]:
-    said, told, number, made = Said(), StreamOptions() if body.stream_options is None else body.stream_options, f"chatcmpl-{call.id}", int(time.time())
+async def _events(call: Call, body: ChatRequest, asked: Asked, n: int) -> AsyncIterator[bytes]:
+    told, number, made = StreamOptions() if body.stream_options is None else body.stream_options, f"chatcmpl-{call.id}", int(time.time())
     async with leased(call, body.model, asked.text) as (entry, version):
         name, mark = body.model or entry.name, version.loaded.id[:12]
 
-        def event(choices: list[ChunkChoice], usage: Usage | UnsetType | None = None) -> bytes:
-            chunk = Chunk(number, made, name, choices, system_fingerprint=mark, usage=usage if told.include_usage else UNSET)
+        def event(choices: list[ChunkChoice], cost: Usage | UnsetType | None = None) -> bytes:
+            chunk = Chunk(number, made, name, choices, system_fingerprint=mark, usage=cost if told.include_usage else UNSET)
             return b"data: " + _encode(chunk) + b"\n\n"
 
-        first = True
-        async with aclosing(speaking.speak(call, entry, version, asked, stream=True)) as pieces:  # type: ignore[type-var]
-            async for piece in pieces:
-                said.add(piece)
-                if first:
-                    first = False
-                    yield event([ChunkChoice(Delta("assistant", ""))])
-                if piece.text or piece.chosen:
-                    tokens = {"content": chosen_tokens(piece.chosen, body.top_logprobs or 0), "refusal": None} if body.logprobs else None
-                    yield event([ChunkChoice(Delta(content=piece.text), logprobs=tokens)])
-        speaking.counted(call, entry, said)
-        yield event([ChunkChoice(Delta(), said.finish)])
+        choosing, begun = Choosing(call, entry, version, asked, n), set[int]()
+        async with aclosing(choosing.pieces(stream=True)) as pieces:  # type: ignore[type-var]
+            async for index, piece in pieces:
+                if index not in begun:
+                    begun.add(index)
+                    yield event([ChunkChoice(Delta("assistant", ""), index=index)])
+                if piece is None:
+                    if choosing.done:
+                        speaking.counted(call, entry, computed(choosing))
+                    yield event([ChunkChoice(Delta(), choosing.said[index].finish, index)])
+                elif piece.text or piece.chosen:
+                    yield event([ChunkChoice(Delta(content=piece.text), index=index, logprobs=_tokens(body, piece.chosen))])
         if told.include_usage:
-            yield event([], usage_of(said))
+            yield event([], usage(choosing))
         yield b"data: [DONE]\n\n"
+
+
+def _tokens(body: ChatRequest, chosen: Choices) -> dict[str, Any] | None:
+    return {"content": chosen_tokens(chosen, body.top_logprobs or 0), "refusal": None} if body.logprobs else None
 
 
 def _given(value: Any) -> Any:

@@ -14,8 +14,9 @@ from .. import answers, speaking
 from ..answers import leased
 from ..call import Call, Route, Stream
 from ..problems import bad
-from ..speaking import Asked, Said
-from .sampling import Choices, One, Shared, StreamOptions, Usage, usage_of
+from ..speaking import Asked
+from .choices import Choosing, bounded, computed, usage
+from .sampling import Choices, Several, Shared, StreamOptions, Usage
 
 
 class CompletionRequest(Shared, forbid_unknown_fields=True, kw_only=True):
@@ -24,11 +25,11 @@ class CompletionRequest(Shared, forbid_unknown_fields=True, kw_only=True):
     prompt: str | list[str]
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     echo: bool | None = None
-    best_of: One | None = None
+    best_of: Several | None = None
 
 
 class CompletionChoice(Struct):
-    """What follows the prompt of the same index."""
+    """What follows a prompt; those of the first prompt come first."""
 
     text: str
     index: int = 0
@@ -54,42 +55,44 @@ async def complete(call: Call, body: CompletionRequest) -> CompletionResponse | 
         raise bad("stream_options needs stream", param="stream_options")
     if body.echo:
         raise bad("echo is not done here", param="echo")
+    if body.best_of not in (None, 1, body.n or 1):
+        raise bad("best_of is 1 or as n: no choice is thrown away here", param="best_of")
     prompts = answers.listed(body.prompt, call, "prompt")
-    asked = [Asked(None, prompt, body.sampling(), body.logprobs) for prompt in prompts]
+    asked, n = [Asked(None, prompt, body.sampling(), body.logprobs) for prompt in prompts], bounded(call, body.n, len(prompts))
     if body.stream:
         if len(asked) > 1:
             raise bad("a stream answers one prompt", param="prompt")
-        return Stream(_events(call, body, asked[0]))
-    whole, choices = Said(), []
+        return Stream(_events(call, body, asked[0], n))
     async with leased(call, body.model, prompts[0]) as (entry, version):
-        for index, one in enumerate(asked):
-            said = await speaking.whole(call, entry, version, one)
-            choices.append(CompletionChoice(said.text, index, said.finish, _tokens(said.chosen, body.logprobs)))
-            whole.prompt_tokens += said.prompt_tokens
-            whole.tokens += said.tokens
-        speaking.counted(call, entry, whole)
+        several = [Choosing(call, entry, version, one, n) for one in asked]
+        # One prompt after the other: as many as a request may hold would not fit into the line.
+        said = [said for one in several for said in await one.whole()]
+        speaking.counted(call, entry, computed(*several))
+        choices = [CompletionChoice(one.text, index, one.finish, _tokens(one.chosen, body.logprobs)) for index, one in enumerate(said)]
         return CompletionResponse(f"cmpl-{call.id}", int(time.time()), body.model or entry.name, choices, system_fingerprint=version.loaded.id[:12],
-                                  usage=usage_of(whole))
+                                  usage=usage(*several))
 
 
-async def _events(call: Call, body: CompletionRequest, asked: Asked) -> AsyncIterator[bytes]:
-    said, told, number, made = Said(), StreamOptions() if body.stream_options is None else body.stream_options, f"cmpl-{call.id}", int(time.time())
+async def _events(call: Call, body: CompletionRequest, asked: Asked, n: int) -> AsyncIterator[bytes]:
+    told, number, made = StreamOptions() if body.stream_options is None else body.stream_options, f"cmpl-{call.id}", int(time.time())
     async with leased(call, body.model, asked.text) as (entry, version):
         name, mark = body.model or entry.name, version.loaded.id[:12]
 
-        def event(choices: list[CompletionChoice], usage: Usage | None = None) -> bytes:
-            whole = CompletionResponse(number, made, name, choices, system_fingerprint=mark, usage=usage if told.include_usage else UNSET)
+        def event(choices: list[CompletionChoice], cost: Usage | None = None) -> bytes:
+            whole = CompletionResponse(number, made, name, choices, system_fingerprint=mark, usage=cost if told.include_usage else UNSET)
             return b"data: " + msgspec.json.encode(whole) + b"\n\n"
 
-        async with aclosing(speaking.speak(call, entry, version, asked, stream=True)) as pieces:  # type: ignore[type-var]
-            async for piece in pieces:
-                said.add(piece)
-                if piece.text or piece.chosen:
-                    yield event([CompletionChoice(piece.text, logprobs=_tokens(piece.chosen, body.logprobs))])
-        speaking.counted(call, entry, said)
-        yield event([CompletionChoice("", finish_reason=said.finish)])
+        choosing = Choosing(call, entry, version, asked, n)
+        async with aclosing(choosing.pieces(stream=True)) as pieces:  # type: ignore[type-var]
+            async for index, piece in pieces:
+                if piece is None:
+                    if choosing.done:
+                        speaking.counted(call, entry, computed(choosing))
+                    yield event([CompletionChoice("", index, choosing.said[index].finish)])
+                elif piece.text or piece.chosen:
+                    yield event([CompletionChoice(piece.text, index, logprobs=_tokens(piece.chosen, body.logprobs))])
         if told.include_usage:
-            yield event([], usage_of(said))
+            yield event([], usage(choosing))
         yield b"data: [DONE]\n\n"
 
 

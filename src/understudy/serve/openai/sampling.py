@@ -10,11 +10,10 @@ from msgspec import Meta, Struct
 from ...run.generate.results import Choice
 from .. import speaking
 from ..problems import bad
-from ..speaking import Said
 
 Common = Annotated[int, Meta(ge=1, le=1_048_576)]
 Nothing = Annotated[float, Meta(ge=0, le=0)]
-One = Annotated[int, Meta(ge=1, le=1)]
+Several = Annotated[int, Meta(ge=1, le=8)]
 Stop = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -26,7 +25,11 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
 
 
 class Shared(Struct, kw_only=True):
-    """How to choose tokens. Without `temperature` the likeliest token is taken each time; `n` and the penalties can only have these values."""
+    """How to choose tokens. Without `temperature` the likeliest token is taken each time, and the penalties can only be 0.
+
+    `n` choices differ by their `seed`, the first having the one that is given; at temperature 0, and from a model that does not write, they are
+    one answer `n` times, computed once.
+    """
 
     model: str | None = None
     stream: bool = False
@@ -39,7 +42,7 @@ class Shared(Struct, kw_only=True):
     repeat_penalty: Annotated[float, Meta(ge=0.1, le=10)] | None = None
     stop: Stop | Annotated[list[Stop], Meta(max_length=16)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    n: One | None = None
+    n: Several | None = None
     presence_penalty: Nothing | None = None
     frequency_penalty: Nothing | None = None
     user: str | None = None
@@ -95,11 +98,6 @@ def schema_of(form: Format | None) -> dict[str, Any] | None:
     if form.json_schema is None or form.json_schema.schema is None:
         raise bad("the type json_schema needs json_schema.schema", param="response_format")
     return form.json_schema.schema
-
-
-def usage_of(said: Said) -> Usage:
-    """The cost of an answer."""
-    return Usage(said.prompt_tokens, said.tokens, said.prompt_tokens + said.tokens)
 
 
 def chosen_tokens(chosen: Choices, top: int) -> list[dict[str, Any]]:
