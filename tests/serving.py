@@ -78,6 +78,11 @@ class Served:
             raise
 
 
+def resident(served: Served) -> int:
+    """Bytes that the server holds."""
+    return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 @contextlib.contextmanager
 def server(folder: Path, *bundles: Path, flags: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Serves bundles until the block ends. Trials in a child process are left out unless a test asks for them (--no-trust)."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from fakellm import FAULTS, MIDWAY, FakeLlm, closed_port, event, fake_llm
-from serving import Served, much, server
+from serving import Served, much, resident, server
 from tiny_bundle import make_bundle
 
 KEY = "sk-canary-8804"
@@ -28,11 +26,6 @@ def body(shape: str, text: str) -> tuple[str, dict]:
     if shape == "classify":
         return "/v1/classify", {"inputs": text, "model": "careful"}
     return "/v1/chat/completions", {"model": "big", "messages": [{"role": "user", "content": text}], "stream": shape == "stream"}
-
-
-def resident(served: Served) -> int:
-    """Bytes that the server holds."""
-    return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def judged(shape: str, status: int, headers: dict, said: object) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import QUESTION, server
+from serving import QUESTION, much, server
 from tiny_bundle import make_bundle
 from tiny_writer import make_writer
 
@@ -61,12 +61,13 @@ def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(served):
 
     watching = threading.Thread(target=watch)
     watching.start()
-    with ThreadPoolExecutor(40) as pool:
-        said = list(pool.map(ask, range(40)))
+    count = much(200, 40)
+    with ThreadPoolExecutor(count) as pool:
+        said = list(pool.map(ask, range(count)))
     ended.set()
     watching.join()
     fine, refused = [each for each in said if each[0] == 200], [each for each in said if each[0] == 503]
-    assert len(fine) + len(refused) == 40 and len(fine) >= 8 and len(refused) >= 10
+    assert len(fine) + len(refused) == count and len(fine) >= 8 and len(refused) >= 10
     for _, headers, told, _ in refused:
         assert 1 <= int(headers["retry-after"]) <= 31 and told["error"]["code"] == "server_overloaded" and told["error"]["type"] == "server_error"
     assert sorted(seconds for *_, seconds in refused)[len(refused) // 2] < sorted(seconds for *_, seconds in fine)[len(fine) // 2]
@@ -102,18 +103,21 @@ def leave(served, *, stream: bool, reset: bool) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_client_that_leaves_stops_costing(served, stream, reset):
-    threads = [threading.Thread(target=leave, args=(served,), kwargs={"stream": stream, "reset": reset}) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    deadline = time.monotonic() + 4
-    while (now := one(served, "talk"))["running"] + now["waiting"] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert now["running"] == now["waiting"] == 0
+    """6 at a time, 102 in all under `make soak`."""
+    waves = much(17, 1)
+    for _ in range(waves):
+        threads = [threading.Thread(target=leave, args=(served,), kwargs={"stream": stream, "reset": reset}) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        deadline = time.monotonic() + 4
+        while (now := one(served, "talk"))["running"] + now["waiting"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert now["running"] == now["waiting"] == 0
     began = time.perf_counter()
     assert served.ask("/v1/chat/completions", long(8))[0] == 200 and time.perf_counter() - began < 4
-    assert b"understudy_clients_left_total 6.0" in served.ask("/metrics")[2]
+    assert f"understudy_clients_left_total {6 * waves}.0".encode() in served.ask("/metrics")[2]
     assert "Traceback" not in served.log.read_text("utf-8")
 
 
@@ -137,7 +141,9 @@ def test_a_client_that_does_not_read_is_let_go(served):
         sock.close()
 
 
-def test_being_told_to_end_cuts_nothing_off(served):
+@pytest.mark.parametrize("time_of_many", range(much(20, 1)))
+def test_being_told_to_end_cuts_nothing_off(served, time_of_many):
+    """Once, 20 times under `make soak`."""
     connections = []
     for stream in (True, True, False, False):
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import openai
 
-from serving import SOAK, Served, much, server
+from serving import SOAK, Served, much, resident, server
 from tiny_writer import make_writer
 
 QUEUE, SLOTS = 8, 4
@@ -88,10 +87,6 @@ class Clients:
     async def close(self) -> None:
         """Ends the connections."""
         await self._client.close()
-
-
-def resident(served: Served) -> int:
-    return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def alone(clients: Clients, count: int) -> float:

@@ -5,24 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from serving import QUESTION, SOAK, Served, much, server
+from serving import QUESTION, SOAK, Served, much, resident, server
 from tiny_bundle import make_bundle
 
 JSON = {"Content-Type": "application/json"}
-
-
-def resident(served: Served) -> int:
-    """Bytes that the server holds."""
-    return int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextlib.contextmanager
