@@ -61,12 +61,12 @@ def chunked(data: bytes) -> bytes:
 
 
 class FakeLlm:
-    """Counts the questions (`asked`), keeps the last one, and hears when a client hangs up (`left`)."""
+    """Counts connections (`met`) and questions (`asked`), keeps the last one, and hears when a client hangs up (`left`)."""
 
     def __init__(self) -> None:
         self.asked, self.left, self.last, self.ill = 0, threading.Event(), {}, ""  # type: tuple[int, threading.Event, dict, str]
         self.authorization, self.once = "", False
-        self.running = self.most = 0
+        self.running = self.most = self.met = 0
         self.loop = asyncio.new_event_loop()
         self.port = 0
 
@@ -77,21 +77,28 @@ class FakeLlm:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One question."""
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            assert head.startswith("POST /v1/chat/completions HTTP/1.1\r\n"), head
-            found = re.search(r"authorization: (.*)\r", head)
-            self.authorization = found[1] if found else ""
-            self.last = json.loads(await reader.readexactly(int(re.search(r"content-length: (\d+)", head)[1])))  # type: ignore[index]
-            self.asked += 1
-            self.running += 1
-            self.most = max(self.most, self.running)
-            fault = self.ill or next(iter(re.findall(r"fault=(\S+)", self.last["messages"][-1]["content"])), "ok")
-            try:
-                await self.play(fault, self.asked, bool(self.last.get("stream")), reader, writer)
-            finally:
-                self.running -= 1
-        writer.close()
+        self.met += 1
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self.heard(reader, writer)
+        finally:
+            writer.close()
+
+    async def heard(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Reads it, and answers."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        assert head.startswith("POST /v1/chat/completions HTTP/1.1\r\n"), head
+        found = re.search(r"authorization: (.*)\r", head)
+        self.authorization = found[1] if found else ""
+        self.last = json.loads(await reader.readexactly(int(re.search(r"content-length: (\d+)", head)[1])))  # type: ignore[index]
+        self.asked += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        fault = self.ill or next(iter(re.findall(r"fault=(\S+)", self.last["messages"][-1]["content"])), "ok")
+        try:
+            await self.play(fault, self.asked, bool(self.last.get("stream")), reader, writer)
+        finally:
+            self.running -= 1
 
     async def play(self, fault: str, number: int, stream: bool, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers as the fault has it."""
@@ -185,8 +192,11 @@ def fake_llm(secure: ssl.SSLContext | None = None) -> Iterator[FakeLlm]:
         ready.set()
         await ended.wait()
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # connections that were closed in this turn of the loop end in the next
 
     ended = asyncio.Event()
     thread = threading.Thread(target=lambda: fake.loop.run_until_complete(main()))

@@ -15,6 +15,7 @@ from ..fleet import memory
 from ..fleet.about import about_of
 from ..units import show_size
 from .config import ServeConfig, from_environment
+from .places import forbidden
 
 _PARTS = ("uvicorn", "uvloop", "httptools", "msgspec", "prometheus_client")
 _SPARE_FILES = 64
@@ -86,7 +87,10 @@ def _large(config: ServeConfig) -> list[dict[str, str]]:
     if keyed and parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         return [_found("large model", "warn", f"{told}, which travels in clear", "use https")]
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), timeout=1.0):
+        with socket.create_connection((parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), timeout=1.0) as sock:
+            there = sock.getpeername()[0]
+            if why := forbidden(parts.hostname or "", there, config.large_private):
+                return [_found("large model", "fail", f"{told}: {there} {why}", "name the machine by its address, or give --large-private")]
             return [_found("large model", "ok", told)]
     except OSError as problem:
         return [_found("large model", "warn", f"{told}: {problem.strerror or problem}", "small models answer without it; is it running?")]

@@ -14,6 +14,7 @@ from .. import units
 from ..dials import dial
 from ..errors import UsageError
 from ..fleet.config import FleetConfig
+from . import places
 
 PREFIX = "UNDERSTUDY_"
 
@@ -41,6 +42,7 @@ class ServeConfig(FleetConfig):
     large_model: str | None = dial(None, "The large model's name; chats with it are passed on.", metavar="NAME")
     large_timeout: float = dial(30.0, "Seconds that the large model may take for an answer, or for the next piece of a stream; never longer than --timeout.",
                                 metavar="SECONDS", parse="parse_duration")
+    large_private: bool = dial(False, "A name in --large may lead into the own network; without this only an address as it stands, or localhost, may.")
     log_requests: bool = dial(True, "One line of JSON on standard error for each request; of those that find a full line, beyond a hundred a second, only how many.")
     log_text: bool = dial(False, "Write what is asked and answered into the log.")
 
@@ -56,6 +58,8 @@ class ServeConfig(FleetConfig):
                              hint="--large http://localhost:11434/v1 --large-model NAME")
         if self.large is not None:
             _checked_address(self.large)
+        elif self.large_private:
+            raise UsageError("--large-private is given and --large is not", hint="it says where a name in --large may lead")
 
 
 def _checked_address(url: str) -> None:
@@ -69,6 +73,7 @@ def _checked_address(url: str) -> None:
     if not fine or more:
         raise UsageError("--large has a name, a password, a query or a fragment in it" if more else "--large is no http or https address",
                          hint="--large http://localhost:11434/v1; its key comes from UNDERSTUDY_LARGE_KEY")
+    places.checked(parts.hostname or "")
 
 
 @dataclass(frozen=True)

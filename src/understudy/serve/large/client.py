@@ -38,9 +38,9 @@ _KEPT = 0.95
 class Large:
     """Made inside a running event loop. `seconds` are for an answer or the next piece of a stream."""
 
-    def __init__(self, url: str, model: str, seconds: float, key: str | None = None) -> None:
+    def __init__(self, url: str, model: str, seconds: float, key: str | None = None, *, private: bool = False) -> None:
         self.model, self.seconds = model, seconds
-        self._target = Target(url, key)
+        self._target = Target(url, key, private)
         self._slots, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self.breaker, self._allowance = Breaker(), Allowance()
         self.ended: Counter[str] = Counter()
@@ -55,7 +55,7 @@ class Large:
         if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
             raise UsageError(f"{KEY} has characters that no key has", hint="letters, digits and signs, without spaces")
         assert config.large is not None and config.large_model is not None
-        return cls(config.large, config.large_model, min(config.large_timeout, _KEPT * config.timeout), key)
+        return cls(config.large, config.large_model, min(config.large_timeout, _KEPT * config.timeout), key, private=config.large_private)
 
     def until(self, deadline: float) -> float:
         """When the large model must have answered a request that has to be answered by `deadline`, of the monotonic clock."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from ..._version import __version__
+from ..places import forbidden
 from .trouble import Trouble
 
 if TYPE_CHECKING:
@@ -24,16 +27,17 @@ ANSWER, STREAM, _HEAD, _PIECE = 1_000_000, 16_000_000, 32_768, 65_536
 """Bytes: of an answer (and of one event), of a stream in all, of headers, and that are read at a time."""
 _CONNECT = 5.0
 """Seconds that a connection may take."""
+log = logging.getLogger("understudy.serve")
 
 
 class Target:
     """Where the large model is. Holds the key, and is never shown."""
 
-    __slots__ = ("_head", "host", "port", "secure")
+    __slots__ = ("_head", "host", "port", "private", "secure")
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, private: bool = False) -> None:
         parts = urlsplit(url)
-        self.host, tls = parts.hostname or "", parts.scheme == "https"
+        self.host, self.private, tls = parts.hostname or "", private, parts.scheme == "https"
         self.port = parts.port or (443 if tls else 80)
         self.secure: SSLContext | None = None
         if tls:
@@ -154,8 +158,44 @@ async def _connected(target: Target, until: float) -> tuple[asyncio.StreamReader
     more: dict[str, Any] = {"ssl": target.secure, "server_hostname": target.host} if target.secure else {}
     try:
         async with asyncio.timeout(max(0.0, min(_CONNECT, left))):
-            return await asyncio.open_connection(target.host, target.port, limit=_PIECE, **more)
+            sock = await _reached(target)
+            try:
+                return await asyncio.open_connection(sock=sock, limit=_PIECE, **more)
+            except BaseException:
+                sock.close()
+                raise
     except TimeoutError:
         raise Trouble("late" if left <= _CONNECT else "unreachable", again=left > _CONNECT) from None
     except (OSError, UnicodeError):
         raise Trouble("unreachable", again=True) from None
+
+
+async def _reached(target: Target) -> socket.socket:
+    """A connection on which nothing was said yet, not even the first word of TLS. Raises OSError, and Trouble where it would lead where it may not."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    for *_, address in found:
+        _allowed(target, address)
+    problem: OSError | None = None
+    for family, kind, proto, _, address in found:
+        sock = None
+        try:
+            sock = socket.socket(family, kind, proto)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+            _allowed(target, sock.getpeername())  # who is really there, whatever was asked for
+            return sock
+        except BaseException as said:
+            if sock is not None:
+                sock.close()
+            if not isinstance(said, OSError):
+                raise
+            problem = said
+    raise problem or OSError("no address")
+
+
+def _allowed(target: Target, address: tuple[Any, ...]) -> None:
+    why = forbidden(target.host, address[0], target.private)
+    if why is not None:
+        log.warning("the large model was not asked: %s leads to %s, which %s", target.host, address[0], why)
+        raise Trouble("elsewhere")
