@@ -62,6 +62,16 @@ def test_where_the_small_one_abstains_the_large_one_chooses(served: Served, fake
     assert line["rung"] == "large" and line["large"] == "answered" and line["model"] == "careful"
 
 
+def test_a_model_that_leaves_while_the_large_one_is_asked_still_answers(served: Served):
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(served.ask, "/v1/classify", {"inputs": "fault=slow", "model": "careful", "top": 2})
+        time.sleep(0.05)
+        assert served.ask("/models/unload", {"model": "careful"})[0] == 200
+        status, _, said = asked.result()
+    assert status == 200 and said["answers"][0]["label"] == "card" and len(said["answers"][0]["top"]) == 2, said
+    assert "Traceback" not in served.log.read_text("utf-8")
+
+
 def test_where_it_is_sure_nobody_else_is_asked(served: Served, fake: FakeLlm):
     before = fake.asked
     answer = served.ask("/v1/classify", {"inputs": QUESTION, "model": "support"})[2]["answers"][0]

@@ -18,11 +18,12 @@ _ENOUGH, _WORSE = 20, 2.0
 
 
 class Version:
-    """A loaded bundle that answers. `users` are the requests that it works on; `calls` and `failures` count."""
+    """A loaded bundle that answers. `users` are the requests that it works on; `calls` and `failures` count; `gone` once it is let go of."""
 
     def __init__(self, loaded: Loaded, lane: Lane | Writers) -> None:
         self.loaded, self.lane = loaded, lane
         self.users, self.calls, self.failures, self.used = 0, 0, 0, time.monotonic()
+        self.gone = False
         self._idle = asyncio.Event()
         self._idle.set()
 

@@ -3,7 +3,8 @@
     fleet = Fleet(FleetConfig(memory=1_000_000_000))
     fleet.add("support", Path("support"), aliases=("gpt-4o-mini",))
     entry = fleet.entry("support")
-    version = entry.chosen(text) or await fleet.ready(entry)
+    while (version := entry.chosen(text)) is None:
+        await fleet.ready(entry)
     with fleet.using(entry, version): ...
 
 Everything here runs on the event loop's thread; what blocks goes to a thread. A bundle that cannot be loaded leaves what
@@ -90,13 +91,16 @@ class Fleet:
 
     @contextlib.contextmanager
     def using(self, entry: Entry, version: Version) -> Iterator[None]:
-        """Counts a request in and out; one that ends with something else than an error of its own counts as a failure."""
+        """Counts a request in and out; one that ends with something else than an error of its own counts as a failure. Raises BusyError
+        where the model had to leave before it was done."""
         version.enter()
         try:
             yield
         except (UsageError, BusyError, asyncio.CancelledError, GeneratorExit):
             raise
-        except Exception:
+        except Exception as problem:
+            if version.gone:
+                raise BusyError("the model left before this was answered", retry_after=1.0) from problem
             version.failures += 1
             if version is entry.canary and entry.canary_is_worse():
                 log.warning("the canary of %s fails more often than what it is to replace, and was taken back", entry.name)
@@ -188,6 +192,7 @@ class Fleet:
             return
         if not await version.drained(self.config.drain):
             log.warning("requests that took longer than %g seconds were ended with their model", self.config.drain)
+        version.gone = True
         await self._in_thread(version.loaded.close)
         await self._in_thread(memory.give_back)
 

@@ -68,7 +68,7 @@ async def sort_texts(call: Call, model: str | None, texts: list[str]) -> tuple[E
     fleet = call.service.fleet
     entry = fleet.entry(model, "classify")
     wanted(entry, "classify")
-    version = entry.chosen(texts[0]) or await ready(call, entry)
+    version = await _present(call, entry, texts[0])
     with fleet.using(entry, version):
         note(call, entry, version)
         return entry, version, await sort_with(call, version, texts)
@@ -162,7 +162,7 @@ async def leased(call: Call, model: str | None, text: str, *kinds: str) -> Async
     fleet = call.service.fleet
     entry = fleet.entry(model, *kinds)
     wanted(entry, *kinds)
-    version = entry.chosen(text) or await ready(call, entry)
+    version = await _present(call, entry, text)
     with fleet.using(entry, version):
         note(call, entry, version)
         yield entry, version
@@ -190,12 +190,19 @@ async def in_line(call: Call, version: Version, texts: list[str], answer: Callab
     return await future
 
 
-async def ready(call: Call, entry: Entry) -> Version:
-    """The model, loaded. Raises 503 with Retry-After at the request's deadline: the loading goes on without it."""
+async def _present(call: Call, entry: Entry, text: str) -> Version:
+    """The version that answers a text, in memory when this returns: one that was loaded may have had to leave before its request went on."""
+    while (version := entry.chosen(text)) is None:
+        await _loading(call, entry)
+    return version
+
+
+async def _loading(call: Call, entry: Entry) -> None:
+    """Waits until a model was loaded. Raises 503 with Retry-After at the request's deadline: the loading goes on without it."""
     task = asyncio.ensure_future(call.service.fleet.ready(entry))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever waits may be gone by then
     try:
-        return await asyncio.wait_for(asyncio.shield(task), call.deadline - time.monotonic())
+        await asyncio.wait_for(asyncio.shield(task), call.deadline - time.monotonic())
     except TimeoutError:
         raise later(503, "model_loading", "the model is still being loaded", 2.0) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -72,7 +73,8 @@ async def classify(call: Call, body: ClassifyRequest) -> ClassifyResponse:
     """Labels for one text or several."""
     texts = answers.listed(body.inputs, call)
     entry, version, said = await answers.sort_texts(call, body.model, texts)
-    return _classified(call, body, entry, version, said, await answers.handed_over(call, version, texts, said))
+    labels = version.loaded.model.manifest.labels  # the model may leave while the large one is asked
+    return _classified(call, body, entry, version, labels, said, await answers.handed_over(call, version, texts, said))
 
 
 def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | None:
@@ -81,11 +83,12 @@ def classify_now(call: Call, body: ClassifyRequest) -> answers.Asked | None:
     if found is None:
         return None
     entry, version, text = found
-    waits = call.service.large is not None
-    return answers.Asked(entry, version, text, lambda said: None if waits and said.label is None else _classified(call, body, entry, version, [said], {}))
+    waits, labels = call.service.large is not None, version.loaded.model.manifest.labels
+    return answers.Asked(entry, version, text, lambda said: None if waits and said.label is None else _classified(call, body, entry, version, labels, [said], {}))
 
 
-def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Version, said: list[answers.Sorted], handed: dict[int, Handed]) -> ClassifyResponse:
+def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Version, labels: Sequence[str], said: list[answers.Sorted],
+                handed: dict[int, Handed]) -> ClassifyResponse:
     out = [Classified(one.label, one.confidence, one.label is None, one.best, one.rung) for one in said]
     for place, large in handed.items():
         unsure = out[place]
@@ -93,7 +96,6 @@ def _classified(call: Call, body: ClassifyRequest, entry: Entry, version: Versio
         if large.label is not None:
             unsure.label, unsure.abstained, unsure.rung = large.label, False, answers.LARGE
     if body.top > 1:
-        labels = version.loaded.model.manifest.labels
         for classified, one in zip(out, said, strict=True):
             classified.top = [Label(labels[index], one.probs[index]) for index in one.ranked()[:body.top]]
     return ClassifyResponse(call.id, entry.name, version.loaded.id, out, call.milliseconds)

@@ -44,12 +44,11 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.task: asyncio.Task[None] | None = None
-        self._until = self._stalled = 0.0
+        self._until = self._stalled = self._idle = 0.0
         self._head = self._headers = self._pieces = 0
         self._in_head, self._refusal = True, 400
         self._small: bytes | None = None
         self._ending = False
-        self._idle = 0.0
         self._given: Headers = []
         self._length = b""
         self._number: bytes | None = None
@@ -185,8 +184,7 @@ class Connection(HttpToolsProtocol):
 
     def _ask(self, body: bytes, number: bytes | None) -> None:
         assert self._passed is not None
-        no = self.shortcut.refusals.answer(self._passed, number, body)
-        if no is not None:
+        if (no := self.shortcut.refusals.answer(self._passed, number, body)) is not None:
             self._said((503, no))
             return
         self._asked = Small(self._passed, number, body, self._said)
