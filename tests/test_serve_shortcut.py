@@ -33,12 +33,17 @@ def asking(served, body: bytes, *more: str, path: str = "/v1/classify") -> bytes
 
 def one(sock: socket.socket) -> tuple[int, dict]:
     """The next answer on a connection."""
+    return parts(whole(sock))[0]
+
+
+def whole(sock: socket.socket) -> bytes:
+    """The same as it was sent."""
     said = b""
     while (found := re.search(rb"content-length: (\d+)\r\n(?:.*\r\n)*?\r\n", said)) is None or len(said) < found.end() + int(found[1]):
         more = sock.recv(65536)
         assert more, said
         said += more
-    return parts(said)[0]
+    return said
 
 
 def parts(said: bytes) -> list[tuple[int, dict]]:
@@ -154,7 +159,7 @@ def test_a_flood_of_refusals_is_counted_and_not_written_line_by_line(tmp_path):
             for number, sock in enumerate(socks):
                 sock.sendall(asking(narrow, body, f"X-Request-Id: {turn}-{number}"))
             for sock in socks:
-                said = sock.recv(65536)
+                said = whole(sock)
                 seen.append((said[9:12], re.search(rb"x-request-id: (\S+)", said)[1]))
         for sock in socks:
             sock.close()
