@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from fakellm import fake_llm
 from serving import server
 from test_docs import ROOT
 from tiny_bundle import make_bundle
@@ -146,6 +147,21 @@ def test_a_keyboard_is_enough(page, served):
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('h2').textContent === 'talk'")
     assert page.evaluate("document.activeElement.id") == "main"
+
+
+@browsing
+def test_the_large_model_has_a_line(page, served, tmp_path):
+    opened(page, served, "support")
+    page.wait_for_function("() => document.querySelector('#version').textContent")
+    assert not page.is_visible("#large")
+    with fake_llm() as fake:
+        flags = ("--large", fake.url, "--large-model", "<b>big</b>", "--large-budget", "1000", "--large-ledger", str(tmp_path / "ledger"))
+        with server(tmp_path, make_bundle(tmp_path / "careful", threshold=1.1), flags=flags, environment={"UNDERSTUDY_LARGE_KEY": "sk-canary-page"}) as behind:
+            opened(page, behind, "careful")
+            assert "answered by large" in said(page, "where is my card")
+            page.wait_for_function("() => document.querySelector('#large').textContent.includes('1 of 1 ')")
+            assert page.inner_text("#large") == "Large model <b>big</b> at 127.0.0.1: well · 1 of 1 questions answered · 999 of 1,000 left today"
+            assert page.locator("#large b").count() == 0 and "canary" not in page.content() and not page.trouble
 
 
 @browsing

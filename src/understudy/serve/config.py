@@ -43,6 +43,9 @@ class ServeConfig(FleetConfig):
     large_timeout: float = dial(30.0, "Seconds that the large model may take for an answer, or for the next piece of a stream; never longer than --timeout.",
                                 metavar="SECONDS", parse="parse_duration")
     large_private: bool = dial(False, "A name in --large may lead into the own network; without this only an address as it stands, or localhost, may.")
+    large_budget: int | None = dial(None, "Questions that the large model may be asked on one day (UTC), second tries and every one of `n` choices among them; needs --large-ledger.",
+                                    metavar="N", least=1, most=1_000_000_000)
+    large_ledger: str | None = dial(None, "The file in which --large-budget counts, so that a restart forgets nothing; one server's alone.", metavar="FILE")
     log_requests: bool = dial(True, "One line of JSON on standard error for each request; of those that find a full line, beyond a hundred a second, only how many.")
     log_text: bool = dial(False, "Write what is asked and answered into the log.")
 
@@ -58,8 +61,11 @@ class ServeConfig(FleetConfig):
                              hint="--large http://localhost:11434/v1 --large-model NAME")
         if self.large is not None:
             _checked_address(self.large)
-        elif self.large_private:
-            raise UsageError("--large-private is given and --large is not", hint="it says where a name in --large may lead")
+        elif self.large_private or self.large_budget is not None:
+            raise UsageError(f"--large-{'private' if self.large_private else 'budget'} is given and --large is not", hint="--large URL --large-model NAME")
+        if (self.large_budget is None) != (self.large_ledger is None):
+            given, missing = ("ledger", "budget") if self.large_budget is None else ("budget", "ledger")
+            raise UsageError(f"--large-{given} is given and --large-{missing} is not", hint="--large-budget 1000 --large-ledger large.ledger")
 
 
 def _checked_address(url: str) -> None:
@@ -147,7 +153,7 @@ def from_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Served
         if name not in known:
             raise UsageError(f"{where}: [serve] has no dial {name!r}", hint=f"there are {', '.join(sorted(known))}")
         dials[name] = parsed(name, value)
-    for name in ("models", "keys"):
+    for name in ("models", "keys", "large_ledger"):
         if name in dials:
             dials[name] = str(where.parent / dials[name])
     return dials, [_served(where, name, one) for name, one in told.get("models", {}).items()]

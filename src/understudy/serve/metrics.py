@@ -88,3 +88,5 @@ def _of_large(large: Large) -> Iterator[Metric]:
     for state in ("closed", "open", "half_open"):
         breaker.add_metric([state], float(state == large.breaker.state))
     yield from (ended, again, breaker)
+    if large.budget is not None:
+        yield GaugeMetricFamily("understudy_large_budget_left", "Questions that the large model may still be asked today (UTC).", value=large.budget.left)

@@ -13,7 +13,7 @@ from .call import Call, Raw, Route
 _SAYS = {400: "The request is off; asking again will not help.", 401: "A key is needed.", 403: "The key may not do that, or another site's page asks.",
          404: "No such model.", 405: "Another method is needed.", 408: "The request took too long to arrive.", 413: "The body is too large.",
          415: "The body is no JSON.", 421: "This server is not called by that name.", 422: "The bundle was refused; what answered before goes on.",
-         429: "This key or address asks too often; Retry-After says when to ask again.", 424: "The model is of another kind.", 502: "The large model failed.", 503: "As much to do as may be, or the model cannot be loaded; Retry-After says when to ask again.",
+         429: "This key or address asks too often, and Retry-After says when to ask again; or the large model's budget is used up.", 424: "The model is of another kind.", 502: "The large model failed.", 503: "As much to do as may be, or the model cannot be loaded; Retry-After says when to ask again.",
          504: "The answer was not ready in time."}
 _REF = "#/components/schemas/{name}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -12,6 +12,9 @@ from .._version import __version__
 from ..fleet import memory
 from .call import Call, Raw, Route
 from .problems import Problem
+
+if TYPE_CHECKING:
+    from .large import Large
 
 
 class Health(Struct):
@@ -28,6 +31,20 @@ class Memory(Struct):
     process: int
 
 
+class LargeModel(Struct):
+    """The large model: its name, the machine it is on, its breaker (closed, open or half_open), questions in all, those it answered, and those that
+    were asked twice; `budget` and `left` are questions a day, None where they are not counted."""
+
+    name: str
+    host: str
+    breaker: str
+    asked: int
+    answered: int
+    again: int
+    budget: int | None
+    left: int | None
+
+
 class Status(Struct):
     """What the service does right now; `models` as in /models."""
 
@@ -41,6 +58,7 @@ class Status(Struct):
     evictions: int
     models: list[dict[str, Any]]
     recent: list[dict[str, Any]]
+    large: LargeModel | None = None
 
 
 async def health(call: Call, body: None) -> Health:
@@ -62,7 +80,16 @@ async def status(call: Call, body: None) -> Status:
     fleet = service.fleet
     return Status(__version__, time.time() - service.started, os.getpid(), service.metrics.requests, service.metrics.in_flight,
                   Memory(fleet.budget, fleet.used(), memory.resident()), fleet.loads, fleet.evictions,
-                  [entry.status() for entry in fleet.entries.values()], [{name: value for name, value in told.items() if name not in ("event", "text")} for told in service.recent])
+                  [entry.status() for entry in fleet.entries.values()], [{name: value for name, value in told.items() if name not in ("event", "text")} for told in service.recent],
+                  _large(service.large))
+
+
+def _large(large: Large | None) -> LargeModel | None:
+    if large is None:
+        return None
+    budget = large.budget
+    return LargeModel(large.model, large.host, large.breaker.state, large.asked, large.ended["answered"], large.again,
+                      None if budget is None else budget.most, None if budget is None else budget.left)
 
 
 ROUTES = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ import msgspec
 
 from ...errors import UsageError
 from .breaker import Allowance, Breaker
+from .budget import Budget
 from .trouble import Trouble, trouble_of
 from .wire import Reply, Target, exchanged
 
@@ -38,8 +40,9 @@ _KEPT = 0.95
 class Large:
     """Made inside a running event loop. `seconds` are for an answer or the next piece of a stream."""
 
-    def __init__(self, url: str, model: str, seconds: float, key: str | None = None, *, private: bool = False) -> None:
-        self.model, self.seconds = model, seconds
+    def __init__(self, url: str, model: str, seconds: float, key: str | None = None, *, private: bool = False,
+                 budget: Budget | None = None) -> None:
+        self.model, self.seconds, self.budget = model, seconds, budget
         self._target = Target(url, key, private)
         self._slots, self._waiting = asyncio.Semaphore(AT_ONCE), 0
         self.breaker, self._allowance = Breaker(), Allowance()
@@ -48,6 +51,11 @@ class Large:
         self.asked = self.again = 0
         """Questions, and those of them that were asked twice."""
 
+    @property
+    def host(self) -> str:
+        """The machine that it is on, as the operator names it."""
+        return self._target.host
+
     @classmethod
     def of(cls, config: ServeConfig, environment: Mapping[str, str]) -> Large:
         """The one that the dials and the key in the environment name. Raises UsageError, never with the key in it."""
@@ -55,7 +63,8 @@ class Large:
         if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
             raise UsageError(f"{KEY} has characters that no key has", hint="letters, digits and signs, without spaces")
         assert config.large is not None and config.large_model is not None
-        return cls(config.large, config.large_model, min(config.large_timeout, _KEPT * config.timeout), key, private=config.large_private)
+        budget = Budget(config.large_ledger, config.large_budget) if config.large_ledger is not None and config.large_budget is not None else None
+        return cls(config.large, config.large_model, min(config.large_timeout, _KEPT * config.timeout), key, private=config.large_private, budget=budget)
 
     def until(self, deadline: float) -> float:
         """When the large model must have answered a request that has to be answered by `deadline`, of the monotonic clock."""
@@ -64,19 +73,24 @@ class Large:
 
     @contextlib.asynccontextmanager
     async def answering(self, question: Mapping[str, Any], until: float) -> AsyncIterator[Reply]:
-        """The answer's beginning, with status 200; read it within the block. `until`: when its headers must be there. Raises Trouble."""
+        """The answer's beginning, with status 200; read it within the block. `until`: when its headers must be there. Raises Trouble.
+
+        A question for `n` choices costs as `n`, and one that is asked twice costs twice.
+        """
         body = msgspec.json.encode({**question, "model": self.model})
         self.asked += 1
         self._allowance.save()
-        why = "left"
+        why, cost = "left", question.get("n", 1)
         try:
+            if self.budget is not None:
+                self.budget.look(cost)
             async with contextlib.AsyncExitStack() as stack:
                 try:
-                    reply = await stack.enter_async_context(self._once(body, until))
+                    reply = await stack.enter_async_context(self._once(body, until, cost))
                 except Trouble as trouble:
                     if not await self._again(trouble, until):
                         raise
-                    reply = await stack.enter_async_context(self._once(body, until))
+                    reply = await stack.enter_async_context(self._once(body, until, cost))
                 yield reply
             why = "answered"
         except Trouble as trouble:
@@ -86,12 +100,13 @@ class Large:
             self.ended[why] += 1
 
     @contextlib.asynccontextmanager
-    async def _once(self, body: bytes, until: float) -> AsyncIterator[Reply]:
+    async def _once(self, body: bytes, until: float, cost: int) -> AsyncIterator[Reply]:
         async with self._slot(until):
             began = time.monotonic()
+            sending = functools.partial(self.budget.spend, cost) if self.budget is not None else lambda: None
             with self.breaker.watched():
                 try:
-                    async with exchanged(self._target, body, until) as reply:
+                    async with exchanged(self._target, body, until, sending) as reply:
                         trouble = trouble_of(reply.status, reply.headers)
                         if trouble is not None:
                             raise trouble

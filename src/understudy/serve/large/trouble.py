@@ -14,7 +14,10 @@ _SAYS = {
     "auth": "the large model does not take the key of this server (UNDERSTUDY_LARGE_KEY)", "refused": "the large model refused the request",
     "rate": "the large model is asked too often", "failing": "the large model failed", "redirect": "the large model's address leads elsewhere, which is not followed",
     "nonsense": "the large model's answer is none", "too_large": "the large model's answer is longer than is taken",
-    "open": "the large model failed several times in a row and is left alone for a moment", "busy": "as much waits for the large model as may"}
+    "open": "the large model failed several times in a row and is left alone for a moment", "busy": "as much waits for the large model as may",
+    "budget": "the large model has been asked as often as it may be on one day (--large-budget)",
+    "uncounted": "the large model's questions cannot be counted at this moment, so it is not asked"}
+_ANSWERS = {"auth": (502, "upstream_auth"), "late": (504, "upstream_timeout"), "busy": (503, "server_overloaded"), "budget": (429, "insufficient_quota")}
 WHYS = ("answered", *_SAYS)
 """How asking the large model can end."""
 
@@ -24,10 +27,10 @@ class Trouble(Problem):
 
     def __init__(self, why: str, *, status: int | None = None, outage: bool | None = True, again: bool = False, after: float | None = None) -> None:
         self.why, self.outage, self.again, self.after = why, outage, again, after
-        headers: tuple[tuple[bytes, bytes], ...] = (_NEVER,) if why in ("auth", "refused", "redirect") else ()
+        headers: tuple[tuple[bytes, bytes], ...] = (_NEVER,) if why in ("auth", "refused", "redirect", "budget") else ()
         if after is not None or why in ("rate", "busy"):
             headers = ((b"retry-after", b"%d" % wait(after or 1.0)),)
-        ours, code = {"auth": (502, "upstream_auth"), "late": (504, "upstream_timeout"), "busy": (503, "server_overloaded")}.get(why, (502, "upstream_error"))
+        ours, code = _ANSWERS.get(why, (502, "upstream_error"))
         super().__init__(ours, code, _SAYS[why] + (f" ({status})" if status else ""), headers=headers)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -132,11 +132,12 @@ class Reply:
 
 
 @contextlib.asynccontextmanager
-async def exchanged(target: Target, body: bytes, until: float) -> AsyncIterator[Reply]:
-    """Asks; the connection ends with the block, whatever happens in it. Raises Trouble."""
+async def exchanged(target: Target, body: bytes, until: float, sending: Callable[[], None]) -> AsyncIterator[Reply]:
+    """Asks; the connection ends with the block, whatever happens in it. `sending` is called right before the first byte goes out. Raises Trouble."""
     writer = None
     try:
         reader, writer = await _connected(target, until)
+        sending()
         try:
             async with asyncio.timeout(max(0.0, until - time.monotonic())):
                 writer.write(target.request(body))

@@ -239,10 +239,21 @@ function showPulse(now) {
   const times = now.recent.filter((one) => one.status === 200 && one.model).map((one) => one.ms);
   $("live").replaceChildren(...facts([["requests", now.requests.toLocaleString("en")], ["running", now.in_flight - 1], ["median, ms", middle(times)?.toFixed(2) ?? "–"],
     ["memory", bytes(now.memory.process)], ["up", span(now.uptime)]]));
+  showLarge(now.large);
   $("version").textContent = `understudy ${now.version}`;
   $("recent").querySelector("tbody").replaceChildren(...now.recent.filter((one) => one.model).slice(-20).reverse().map((one) => make("tr", {},
     make("td", {}, new Date(1000 * one.time).toLocaleTimeString()), make("td", {}, one.route), make("td", {}, one.model ?? ""), make("td", {}, String(one.status)),
     make("td", { class: "figure" }, one.ms.toFixed(2)))));
+}
+
+const BREAKER = { closed: "well", open: "failing, left alone for a moment", half_open: "failing, tried again" };
+
+function showLarge(large) {
+  $("large").hidden = !large;
+  if (!large) return;
+  const count = (number) => number.toLocaleString("en");
+  $("large").textContent = [`Large model ${large.name} at ${large.host}: ${BREAKER[large.breaker]}`, `${count(large.answered)} of ${count(large.asked)} questions answered`,
+    large.again ? `${count(large.again)} asked twice` : null, large.budget === null ? null : `${count(large.left)} of ${count(large.budget)} left today`].filter(Boolean).join(" · ");
 }
 
 async function pulse() {
