@@ -132,6 +132,24 @@ def test_completions_count_their_choices_prompt_by_prompt(client):
     assert texts[:2] == [one.choices[0].text for one in alone[:2]] and all(ends)
 
 
+@pytest.mark.parametrize("model", ["story", "support"])
+def test_echo_puts_the_prompt_before_its_answer(client, model):
+    prompts = ["the thing ", "and é more"]
+    hot = HOT if model == "story" else {}
+    plain = client.completions.create(model=model, prompt=prompts, n=2, **hot)
+    said = client.completions.create(model=model, prompt=prompts, n=2, echo=True, **hot)
+    assert [choice.text for choice in said.choices] == [prompts[at // 2] + choice.text for at, choice in enumerate(plain.choices)] and said.usage == plain.usage
+    events = list(client.completions.create(model=model, prompt=prompts[0], n=2, echo=True, stream=True, **hot))
+    texts, ends, _ = streamed(events, 2)
+    assert texts == [choice.text for choice in said.choices[:2]] and all(ends)
+    assert {next(choice.text for event in events for choice in event.choices if choice.index == index) for index in (0, 1)} == {prompts[0]}
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="echo and logprobs are not done together"):
+            client.completions.create(model=model, prompt="x", echo=True, logprobs=1, stream=stream)
+        with pytest.raises(openai.BadRequestError, match="max_tokens"):
+            client.completions.create(model=model, prompt="x", echo=True, max_tokens=0, stream=stream)
+
+
 @pytest.mark.parametrize(("body", "param"), [
     ({"n": 9}, "n"), ({"n": 10**9}, "n"), ({"n": 10**30}, "n"), ({"n": 0}, "n"), ({"n": 2.5}, "n"), ({"prompt": ["x", "y"], "n": 8}, "n"), ({"n": 3, "best_of": 2}, "best_of"),
     ({"best_of": 5}, "best_of"),

@@ -20,7 +20,7 @@ from .sampling import Choices, Several, Shared, StreamOptions, Usage
 
 
 class CompletionRequest(Shared, forbid_unknown_fields=True, kw_only=True):
-    """A text to go on from, or several."""
+    """A text to go on from, or several. `echo` puts each before what follows it."""
 
     prompt: str | list[str]
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -53,8 +53,8 @@ async def complete(call: Call, body: CompletionRequest) -> CompletionResponse | 
     """What follows a text."""
     if body.stream_options is not None and not body.stream:
         raise bad("stream_options needs stream", param="stream_options")
-    if body.echo:
-        raise bad("echo is not done here", param="echo")
+    if body.echo and body.logprobs is not None:
+        raise bad("echo and logprobs are not done together: the probabilities of a prompt's tokens are not told here", param="echo")
     if body.best_of not in (None, 1, body.n or 1):
         raise bad("best_of is 1 or as n: no choice is thrown away here", param="best_of")
     prompts = answers.listed(body.prompt, call, "prompt")
@@ -66,9 +66,10 @@ async def complete(call: Call, body: CompletionRequest) -> CompletionResponse | 
     async with leased(call, body.model, prompts[0]) as (entry, version):
         several = [Choosing(call, entry, version, one, n) for one in asked]
         # One prompt after the other: as many as a request may hold would not fit into the line.
-        said = [said for one in several for said in await one.whole()]
+        said = [(prompt, said) for prompt, one in zip(prompts, several, strict=True) for said in await one.whole()]
         speaking.counted(call, entry, computed(*several))
-        choices = [CompletionChoice(one.text, index, one.finish, _tokens(one.chosen, body.logprobs)) for index, one in enumerate(said)]
+        choices = [CompletionChoice(prompt + one.text if body.echo else one.text, index, one.finish, _tokens(one.chosen, body.logprobs))
+                   for index, (prompt, one) in enumerate(said)]
         return CompletionResponse(f"cmpl-{call.id}", int(time.time()), body.model or entry.name, choices, system_fingerprint=version.loaded.id[:12],
                                   usage=usage(*several))
 
@@ -82,9 +83,12 @@ async def _events(call: Call, body: CompletionRequest, asked: Asked, n: int) -> 
             whole = CompletionResponse(number, made, name, choices, system_fingerprint=mark, usage=cost if told.include_usage else UNSET)
             return b"data: " + msgspec.json.encode(whole) + b"\n\n"
 
-        choosing = Choosing(call, entry, version, asked, n)
+        choosing, echoed = Choosing(call, entry, version, asked, n), set[int]()
         async with aclosing(choosing.pieces(stream=True)) as pieces:  # type: ignore[type-var]
             async for index, piece in pieces:
+                if body.echo and index not in echoed:
+                    echoed.add(index)
+                    yield event([CompletionChoice(asked.text, index)])
                 if piece is None:
                     if choosing.done:
                         speaking.counted(call, entry, computed(choosing))
