@@ -27,6 +27,11 @@ def much(whole: float, least: float) -> int:
     return round(max(least, whole * SOAK))
 
 
+def offspring(pid: int) -> list[int]:
+    """Process ids of the children of a process."""
+    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+
+
 class Served:
     """A running server. `ask` sends one request and gives (status, headers, JSON or bytes)."""
 
@@ -63,9 +68,12 @@ class Served:
         return [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
 
     def children(self) -> list[int]:
-        """Process ids of its worker processes."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+        """Process ids of its worker processes, forked or started on their own."""
+        return [pid for child in offspring(self.process.pid) for pid in (offspring(child) if child in self.forkservers() else [child])]
+
+    def forkservers(self) -> list[int]:
+        """Process ids of what its workers are forked from."""
+        return [pid for pid in offspring(self.process.pid) if b"understudy.run.generate.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def end(self, sign: int = signal.SIGTERM) -> int:
         """Ends it; the exit code."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from serving import QUESTION, server
+from serving import QUESTION, offspring, server
+from test_generate_run import gone
 from tiny_bundle import make_bundle
 from tiny_writer import make_writer
 
@@ -38,7 +42,7 @@ def root(tmp_path_factory):
 
 
 def test_the_least_lately_used_model_leaves_and_its_memory_comes_back(root, tmp_path):
-    with server(tmp_path, *(root / f"talk-{number}" for number in range(3)), flags=("--memory", "125MB")) as served:
+    with server(tmp_path, *(root / f"talk-{number}" for number in range(3)), flags=("--memory", "87MB")) as served:
         for number in (0, 1):
             assert served.ask("/v1/chat/completions", {**HELLO, "model": f"talk-{number}"})[0] == 200
         assert states(served) == {"talk-0": "loaded", "talk-1": "loaded", "talk-2": "unloaded"}
@@ -46,8 +50,52 @@ def test_the_least_lately_used_model_leaves_and_its_memory_comes_back(root, tmp_
         assert served.ask("/v1/chat/completions", {**HELLO, "model": "talk-2"})[0] == 200
         assert states(served) == {"talk-0": "loaded", "talk-1": "unloaded", "talk-2": "loaded"}
         told = served.ask("/status")[2]
-        assert told["evictions"] == 1 and told["memory"]["models"] <= told["memory"]["budget"] == 125_000_000
+        assert told["evictions"] == 1 and told["memory"]["models"] <= told["memory"]["budget"] == 87_000_000
         assert len(served.children()) == 2
+
+
+def test_models_that_write_are_forked_from_one_process_which_begins_with_the_first_and_ends_with_the_service(root, tmp_path):
+    for sign, folder in ((signal.SIGTERM, tmp_path / "told"), (signal.SIGKILL, tmp_path / "killed")):
+        folder.mkdir()
+        with server(folder, root / "support", *(root / f"talk-{number}" for number in range(3)), environment={"TMPDIR": str(folder)}) as served:
+            served.ask("/v1/classify", {"inputs": QUESTION, "model": "support"})
+            assert offspring(served.process.pid) == []
+            for number in range(3):
+                assert served.ask("/v1/chat/completions", {**HELLO, "model": f"talk-{number}"})[0] == 200
+            (forkserver,) = served.forkservers()
+            assert offspring(served.process.pid) == [forkserver] and len(served.children()) == 3 == len(offspring(forkserver))
+            told = served.ask("/status")[2]
+            for one in told["models"][1:]:
+                assert one["name"].startswith("talk") and 5_000_000 < one["current"]["bytes"] < 30_000_000
+            leaving = set(served.children())
+            served.ask("/models/unload", {"model": "talk-1"})
+            (left,) = leaving - set(served.children())
+            assert not Path(f"/proc/{left}").exists()
+            assert len(served.children()) == 2 and served.forkservers() == [forkserver]
+            everybody = [*served.children(), forkserver]
+            assert served.end(sign) == (0 if sign == signal.SIGTERM else -9)
+            assert all(gone(pid) for pid in everybody) and [one.name for one in folder.iterdir()] == ["server.log"]
+            assert "Traceback" not in served.log.read_text("utf-8")
+
+
+def test_without_what_it_forks_from_a_service_goes_on(root, tmp_path):
+    with server(tmp_path, *(root / f"talk-{number}" for number in range(3))) as served:
+        for number in range(2):
+            assert served.ask("/v1/chat/completions", {**HELLO, "model": f"talk-{number}"})[0] == 200
+        (forkserver,), workers = served.forkservers(), set(served.children())
+        os.kill(forkserver, signal.SIGKILL)
+        for number in range(3):
+            assert served.ask("/v1/chat/completions", {**HELLO, "model": f"talk-{number}"})[0] == 200
+        (second,) = served.forkservers()
+        assert second != forkserver and len(offspring(second)) == 1 and not Path(f"/proc/{forkserver}").exists()
+        assert all(Path(f"/proc/{pid}").exists() for pid in workers)  # they went on answering
+        os.kill(min(workers), signal.SIGSEGV)
+        os.kill(offspring(second)[0], signal.SIGSEGV)
+        time.sleep(0.2)
+        for number in range(3):
+            assert served.ask("/v1/chat/completions", {**HELLO, "model": f"talk-{number}"})[0] == 200
+        assert len(offspring(second)) == 2
+        assert served.end() == 0 and all(gone(pid) for pid in (*workers, second))
 
 
 def test_a_pinned_model_stays_and_one_that_is_too_large_is_refused(root, tmp_path):

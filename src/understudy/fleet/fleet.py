@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError, BusyError, UnderstudyError, UnknownModelError, UsageError
+from ..run.generate.forked import ForkServer
 from . import memory
 from .about import about_of
 from .config import FleetConfig
@@ -56,6 +57,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         # Threads of their own: a bundle that takes minutes in its trial may not keep prompts from being read.
         self._threads = ThreadPoolExecutor(_AT_ONCE, "loading")
+        self._forks = ForkServer()
         self.evictions = self.loads = 0
 
     def add(self, name: str, path: Path, *, aliases: tuple[str, ...] = (), pin: bool = False, languages: tuple[str, str] | None = None) -> Entry:
@@ -136,7 +138,7 @@ class Fleet:
             if not self.config.trust and mark not in self._proved:
                 await self._in_thread(tried, path, need)
                 self._proved.add(mark)
-            loaded = await self._in_thread(partial(load_bundle, path, slots=self.config.slots))
+            loaded = await self._in_thread(partial(load_bundle, path, slots=self.config.slots, start=self._forks.start))
         finally:
             self._reserved -= need
         self.loads += 1
@@ -266,6 +268,7 @@ class Fleet:
                 await self._unload(entry)
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await asyncio.to_thread(self._forks.close)
         self.pool.close()
         self._threads.shutdown(wait=False)
 

@@ -16,6 +16,7 @@ from ..run.summarising import Summariser
 from . import memory
 
 if TYPE_CHECKING:
+    from ..run.generate.starting import Start
     from ..run.writing import Writer
 
 _TRY = "where is the parcel that I ordered last week, and when will it come to my house at last?"
@@ -39,6 +40,8 @@ class Loaded:
     quick: bool
     seconds: float
     file_bytes: int
+    shared: int = 0
+    """Bytes that a writing model's process holds together with others: library pages, and what it was forked with."""
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -48,8 +51,9 @@ class Loaded:
         return None if opened is None or self.sort != "write" else opened.worker_pid
 
     def measured(self) -> int:
-        """Bytes: for a writing model what its process holds now."""
-        return (memory.resident(self.pid) if self.pid else 0) or self.cost
+        """Bytes: for a writing model what its process holds now, but for what others hold with it."""
+        held = memory.resident(self.pid) if self.pid else 0
+        return max(held - self.shared, 0) or self.cost
 
     def close(self) -> None:
         """Ends the worker process, where there is one, and lets go of the weights."""
@@ -67,14 +71,14 @@ def expected(path: Path, slots: int) -> int:
     return files + _CHILD
 
 
-def load_bundle(path: str | os.PathLike[str], *, slots: int) -> Loaded:
-    """Opens, checks and warms a bundle; for a thread. Raises BundleError, EngineError, MissingExtraError, UsageError."""
+def load_bundle(path: str | os.PathLike[str], *, slots: int, start: Start | None = None) -> Loaded:
+    """Opens, checks and warms a bundle; for a thread. `start`: what starts a worker. Raises BundleError, EngineError, MissingExtraError, UsageError."""
     began = perf_counter()
     alone = _one_by_one.acquire(blocking=False)
     try:
         before = memory.resident()
         bundle = open_bundle(path)
-        model = answering(bundle, slots=slots)
+        model = answering(bundle, slots=slots, start=start)
         sort = "classify" if isinstance(model, Understudy) else "summarize" if isinstance(model, Summariser) else "write"
         try:
             quick = _warmed(model)
@@ -86,8 +90,11 @@ def load_bundle(path: str | os.PathLike[str], *, slots: int) -> Loaded:
         size = sum(entry.bytes for entry in bundle.manifest.files.values())
         loaded = Loaded(bundle.path, bundle.manifest.id, sort, model, size, quick, perf_counter() - began, size)
         # Two loads at once would count each other's memory.
-        grown = memory.resident(loaded.pid) if loaded.pid else memory.resident() - before if alone else 2 * size
+        grown = memory.share(loaded.pid) if loaded.pid else memory.resident() - before if alone else 2 * size
         loaded.cost = max(size, grown)
+        if loaded.pid:
+            # Counted once: the kernel walks through all pages for it, and what is shared hardly changes.
+            loaded.shared = memory.resident(loaded.pid) - grown
         return loaded
     finally:
         if alone:

@@ -20,6 +20,15 @@ def resident(pid: int | str = "self") -> int:
         return 0
 
 
+def share(pid: int) -> int:
+    """Bytes that a process holds in memory, those that several hold counted in parts; all of them where the kernel does not say."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return resident(pid)
+
+
 def total() -> int:
     """Bytes of memory that this machine has, or that this container may use."""
     most = os.sysconf("SC_PHYS_PAGES") * _PAGE

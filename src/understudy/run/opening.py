@@ -9,6 +9,7 @@ from ..bundle import Bundle, open_bundle
 from .answer import Understudy
 
 if TYPE_CHECKING:
+    from .generate.starting import Start
     from .summarising import Summariser
     from .writing import Writer
 
@@ -25,14 +26,17 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, verify: bo
     return answering(open_bundle(path, verify="full" if verify else "sizes"), threads=threads, copy=copy)
 
 
-def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False, slots: int | None = None) -> Understudy | Summariser | Writer:
-    """What answers from an opened bundle, by its task and the kind of its last rung. `slots`: requests that a Writer works on at once."""
+def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False, slots: int | None = None,
+              start: Start | None = None) -> Understudy | Summariser | Writer:
+    """What answers from an opened bundle, by its task and the kind of its last rung. `slots`: requests that a Writer works on at once;
+    `start`: what starts its worker."""
     if bundle.manifest.task == "classify":
         return Understudy(bundle, threads=threads or 1)
     if bundle.manifest.rungs[-1].kind == "extract":
         from .summarising import Summariser
 
         return Summariser(bundle, threads=threads or 1)
+    from .generate.starting import spawned
     from .writing import SLOTS, Writer
 
-    return Writer(bundle, threads=threads, copy=copy, slots=slots or SLOTS)
+    return Writer(bundle, threads=threads, copy=copy, slots=slots or SLOTS, start=start or spawned)

@@ -21,6 +21,7 @@ from .covering import covered
 from .generate.engine import Engine
 from .generate.results import Completion, Score, Timings
 from .generate.sampling import Sampling
+from .generate.starting import Start, spawned
 from .generate.template import fit_messages
 from .generate.turns import prompt_ids
 from .prompts import SPEC, prompt_of
@@ -58,13 +59,13 @@ class Written:
 class Writer:
     """An opened bundle that writes. Close it, or use it in a `with` statement: its worker is a process."""
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = SLOTS, copy: bool = False) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = SLOTS, copy: bool = False, start: Start = spawned) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         rung = bundle.manifest.rungs[-1]
         self._folder = rung.path
         self.prompt = prompt_of(bundle, f"{rung.path}/{SPEC}")
         threads = threads or (1 if rung.parameters <= _ALONE else None)
-        self._settings: dict[str, Any] = {"threads": threads, "slots": slots, "copy": copy, "context": rung.max_tokens}
+        self._settings: dict[str, Any] = {"threads": threads, "slots": slots, "copy": copy, "context": rung.max_tokens, "start": start}
         self._opened: Engine | None = None
 
     @property

@@ -21,6 +21,7 @@ from .guard import GgufInfo, open_gguf
 from .process import WorkerProcess
 from .results import Completion, Piece, Score, ScoredToken, piece_of
 from .sampling import Sampling, check_answer, check_text, native_fields
+from .starting import Start, spawned
 from .wire import EngineError
 
 _DEFAULT_CONTEXT = 4096
@@ -45,8 +46,8 @@ class _Held:
 class Engine:
     """A model that continues text. Threads may share one; `slots` requests run at once, more wait their turn."""
 
-    def __init__(self, fd: int, info: GgufInfo, settings: dict[str, Any], patience: float) -> None:
-        self._fd, self.info, self._settings, self._patience = fd, info, settings, patience
+    def __init__(self, fd: int, info: GgufInfo, settings: dict[str, Any], patience: float, start: Start = spawned) -> None:
+        self._fd, self.info, self._settings, self._patience, self._start = fd, info, settings, patience, start
         self._written = _mark(fd)
         self._lock = threading.Lock()
         self._held = _Held(fd)
@@ -55,19 +56,19 @@ class Engine:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, context: int | None = None, threads: int | None = None, slots: int = 1,
-             copy: bool = False, start_timeout: float = 120.0, patience: float = 600.0) -> Self:  # fmt: skip
+             copy: bool = False, start_timeout: float = 120.0, patience: float = 600.0, start: Start = spawned) -> Self:  # fmt: skip
         """Checks the file, starts a worker and loads the model.
 
         `context`: tokens that prompt and answer may have together, per slot (default: what the model was trained for, at
         most 4096). `threads`: CPU threads (default: the CPUs this process may use). `slots`: requests at once. `copy`:
         allow `Sampling(copy=True)`. `patience`: seconds without any sign of life after which a request fails and the
-        worker is ended. Raises BundleError for the file, UsageError for a setting, MissingExtraError without llama.cpp,
-        EngineError where the model does not load.
+        worker is ended. `start`: what starts the worker. Raises BundleError for the file, UsageError for a setting,
+        MissingExtraError without llama.cpp, EngineError where the model does not load.
         """
         fd, info = open_gguf(path)
         try:
             settings = _settings(fd, info, context, threads, slots, copy, start_timeout)
-            engine = cls(fd, info, settings, _positive("patience", patience))
+            engine = cls(fd, info, settings, _positive("patience", patience), start)
         except BaseException:
             os.close(fd)
             raise
@@ -197,7 +198,7 @@ class Engine:
                     held.worker.end()
                     held.worker = None
                 self._same_file()
-                worker = WorkerProcess(self._settings, self._fd)
+                worker = WorkerProcess(self._settings, self._fd, self._start)
                 try:
                     self._same_file()
                 except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
+import os
 import socket
 from collections.abc import Callable, Generator
 from typing import Any
@@ -52,7 +52,7 @@ class Native:
         parameters.endpoint_slots = parameters.endpoint_props = False
         if copy:
             _look_up_prompt(xllamacpp, parameters)
-        self._key, self._path = secrets.token_hex(16), socket_path
+        self._key, self._path = os.urandom(16).hex(), socket_path
         parameters.hostnames, parameters.api_keys = [socket_path], [self._key]
         self._server = xllamacpp.Server(parameters)
 

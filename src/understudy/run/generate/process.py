@@ -7,14 +7,13 @@ import os
 import queue
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import Any, cast
 
 from ...errors import missing_extra
+from .starting import Start, spawned
 from .wire import EngineError, read_frame, write_frame
 
 _LONGEST_SOCKET_PATH = 90
@@ -24,16 +23,11 @@ _GONE: dict[str, Any] = {"event": "gone"}
 class WorkerProcess:
     """One child process with a loaded model. Threads may share it; each request has a queue of its own."""
 
-    def __init__(self, settings: dict[str, Any], fd: int) -> None:
+    def __init__(self, settings: dict[str, Any], fd: int, start: Start = spawned) -> None:
         self._folder = _socket_folder()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
-        environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1"}
-        root = str(Path(__file__).parents[3])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "understudy.run.generate.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=self._log, env=environment, pass_fds=(fd,), start_new_session=True)  # fmt: skip
+            self._process = start(fd, self._log)
         except OSError as problem:
             self._clean()
             raise EngineError(f"no worker can be started: {problem.strerror or problem}") from None

@@ -10,6 +10,10 @@ from ...errors import UnderstudyError
 
 LONGEST = 64 << 20
 _LENGTH = struct.Struct(">I")
+CODE = struct.Struct("=i")
+"""How a forked worker ended, as the forkserver writes it: exit status, or a signal negated."""
+SHORT = 256
+"""Bytes that a message to or from the forkserver may have."""
 
 
 class EngineError(UnderstudyError):

@@ -9,12 +9,12 @@ import contextlib
 import os
 import resource
 import select
-import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 if __name__ == "__main__":
     # http.client loads it where it is there: 3 MB of every worker, for a socket file.
@@ -24,6 +24,8 @@ from .jobs import Job
 from .native import Native
 from .wire import read_frame, write_frame
 
+SOCKET = "s.sock"
+"""Alone in a folder of its own."""
 _LOOK_AROUND = 2.0
 """Seconds between looks at whether the caller still lives."""
 
@@ -34,6 +36,7 @@ class Worker:
     def __init__(self, frames_in: BinaryIO, frames_out: BinaryIO) -> None:
         self._in, self._out = frames_in, frames_out
         self._writing, self._jobs = threading.Lock(), dict[int, Job]()
+        self.folder: Path | None = None
 
     def send(self, message: dict[str, Any]) -> None:
         """Writes one frame; a caller who is gone ends the process."""
@@ -41,15 +44,24 @@ class Worker:
             with self._writing:
                 write_frame(self._out, message)
         except OSError:
-            os._exit(0)
+            self.leave()
 
-    def serve(self, native: Native, settings: dict[str, Any]) -> None:
+    def leave(self) -> NoReturn:
+        """Ends the process and removes its folder, which a caller who was killed cannot."""
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                (self.folder / SOCKET).unlink(missing_ok=True)
+                self.folder.rmdir()
+        sys.stderr.flush()
+        # Native threads may still be at work; tearing them down in order is not worth waiting for.
+        os._exit(0)
+
+    def serve(self, native: Native, settings: dict[str, Any], gone: Callable[[], bool]) -> None:
         """Answers until the caller closes the pipe or is gone."""
-        parent = os.getppid()
         while True:
             # Frames are read unbuffered, so the pipe's readiness is the whole truth.
             ready, _, _ = select.select([self._in], [], [], _LOOK_AROUND)
-            if os.getppid() != parent:
+            if gone():
                 return
             if not ready:
                 continue
@@ -106,10 +118,15 @@ class _Whole:
         return bytes(data)
 
 
-def main() -> None:
-    """Loads the model that the first frame names, says 'ready' or 'failed', then serves."""
+def calm() -> None:
+    """A terminal's Ctrl-C is the caller's, and a crash leaves no core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(gone: Callable[[], bool]) -> None:
+    """Loads the model that the first frame names, says 'ready' or 'failed', then serves until the caller is `gone`."""
+    calm()
     frames_in, frames_out = _frames()
     worker = Worker(frames_in, frames_out)
     settings = read_frame(frames_in)
@@ -117,9 +134,9 @@ def main() -> None:
         return
     # The default action of the alarm ends the process even where native code holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, settings["start_timeout"] + 5)
-    folder = settings["folder"]
+    worker.folder = Path(settings["folder"])
     try:
-        native = Native(settings["model"], str(Path(folder) / "s.sock"), context=settings["context"], threads=settings["threads"],
+        native = Native(settings["model"], str(worker.folder / SOCKET), context=settings["context"], threads=settings["threads"],
                         slots=settings["slots"], copy=settings["copy"])  # fmt: skip
     except ImportError:
         worker.send({"event": "failed", "missing": True})
@@ -129,12 +146,10 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         worker.send({"event": "ready"})
         with contextlib.suppress(Exception):
-            worker.serve(native, settings)
-    shutil.rmtree(folder, ignore_errors=True)
-    sys.stderr.flush()
-    # Native threads may still be at work; tearing them down in order is not worth waiting for.
-    os._exit(0)
+            worker.serve(native, settings, gone)
+    worker.leave()
 
 
 if __name__ == "__main__":
-    main()
+    parent = os.getppid()
+    main(lambda: os.getppid() != parent)
