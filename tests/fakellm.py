@@ -104,7 +104,7 @@ class FakeLlm:
         """Answers as the fault has it."""
         sorting = "labels" in self.last["messages"][0]["content"]
         fault, _, at = fault.partition("@")
-        pieces = [event(number, place) for place in range(int(at or 1))]
+        pieces = [event(number, place) for place in range(int(at or 1) if fault in MIDWAY else 0)]
         if fault == "once-503":
             writer.write(PLAIN["503"] if not self.once else http(200, body(number)))
             self.once = True
@@ -112,6 +112,8 @@ class FakeLlm:
             writer.write(PLAIN[fault])
         elif fault == "reset":
             self.reset(writer)
+        elif fault == "long":
+            await self.long(number, int(at), writer)
         elif fault == "hang":
             await self.gone(reader)
         elif fault == "oversized":
@@ -158,6 +160,15 @@ class FakeLlm:
             self.reset(writer)
         elif fault == "no-done":
             writer.write(b"0\r\n\r\n")
+
+    @staticmethod
+    async def long(number: int, count: int, writer: asyncio.StreamWriter) -> None:
+        """A stream of so many events of about 1 KB."""
+        writer.write(HEAD)
+        for place in range(count):
+            writer.write(chunked(event(number, place).replace(b'"content": "', b'"content": "' + b"x" * 850)))
+            await writer.drain()
+        writer.write(chunked(END) + b"0\r\n\r\n")
 
     async def gone(self, reader: asyncio.StreamReader) -> None:
         """Waits until the client hangs up."""

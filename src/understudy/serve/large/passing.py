@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
@@ -11,6 +12,7 @@ import msgspec
 
 from ..answers import LARGE
 from ..call import Call, Raw, Stream
+from .ahead import Ahead
 from .client import Large
 from .labels import read_answer
 from .trouble import Trouble
@@ -35,14 +37,29 @@ async def passed(call: Call, large: Large, question: Mapping[str, Any]) -> Raw |
 
 
 async def _events(call: Call, large: Large, question: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    ahead = Ahead(call.service.config.stall_timeout)
+    hearing = asyncio.create_task(_heard(call, large, question, ahead))
+    try:
+        while (event := await ahead.next()) is not None:
+            yield event
+    finally:
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+    yield _DONE
+
+
+async def _heard(call: Call, large: Large, question: Mapping[str, Any], ahead: Ahead) -> None:
+    """Hears the whole answer out, however the client reads."""
     try:
         async with large.answering(question, large.until(call.deadline)) as reply, aclosing(_chunks(reply, large, call.deadline)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
-                yield b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-    except Trouble as trouble:
-        call.notes["large"] = trouble.why
-        raise
-    yield _DONE
+                await ahead.put(b"data: " + msgspec.json.encode(chunk) + b"\n\n", call.deadline)
+    except Exception as problem:
+        if isinstance(problem, Trouble):
+            call.notes["large"] = problem.why
+        ahead.end(problem)
+    else:
+        ahead.end()
 
 
 async def _chunks(reply: Reply, large: Large, deadline: float) -> AsyncIterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ _SAYS = {
     "rate": "the large model is asked too often", "failing": "the large model failed", "redirect": "the large model's address leads elsewhere, which is not followed",
     "nonsense": "the large model's answer is none", "too_large": "the large model's answer is longer than is taken",
     "open": "the large model failed several times in a row and is left alone for a moment", "busy": "as much waits for the large model as may",
+    "unread": "the large model's answer was not read in time",
     "budget": "the large model has been asked as often as it may be on one day (--large-budget)",
     "uncounted": "the large model's questions cannot be counted at this moment, so it is not asked"}
 _ANSWERS = {"auth": (502, "upstream_auth"), "late": (504, "upstream_timeout"), "busy": (503, "server_overloaded"), "budget": (429, "insufficient_quota")}
