@@ -122,6 +122,16 @@ def test_probabilities_and_schemas_are_each_choice_s_own(client):
         assert sum(math.exp(one.logprob) for one in choice.logprobs.content[0].top_logprobs) == pytest.approx(1, abs=1e-4)
 
 
+def test_a_streamed_token_stands_where_it_stands_in_the_whole_text(client):
+    asked = {"model": "story", "prompt": "the thing", "n": 2, "logprobs": 1, **HOT}
+    whole = [choice.logprobs.text_offset for choice in client.completions.create(**asked).choices]
+    told: list[list[int]] = [[], []]
+    for event in client.completions.create(**asked, stream=True):
+        for choice in event.choices:
+            told[choice.index] += choice.logprobs.text_offset if choice.logprobs else []
+    assert told == whole and whole[0] == sorted(whole[0]) and whole[0][-1] > 0
+
+
 def test_completions_count_their_choices_prompt_by_prompt(client):
     alone = [client.completions.create(model="story", prompt=prompt, seed=seed, **HOT) for prompt in ("the thing", "and more") for seed in (4, 5)]
     both = client.completions.create(model="story", prompt=["the thing", "and more"], n=2, seed=4, best_of=2, **HOT)

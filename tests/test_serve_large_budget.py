@@ -118,7 +118,7 @@ def keep_asking(served: Served) -> None:
 
 def test_killed_at_any_moment_it_forgets_nothing(bundle, tmp_path):
     """Three times; twenty with UNDERSTUDY_SOAK=1. More than the budget never arrives, over all of them together."""
-    ledger, budget = tmp_path / "ledger", 60
+    ledger, budget = tmp_path / "ledger", much(400, 60)
     with fake_llm() as fake:
         for moment in range(much(20, 3)):
             with server(tmp_path, bundle, flags=flags(fake, ledger, budget)) as served:
@@ -137,6 +137,7 @@ def test_killed_at_any_moment_it_forgets_nothing(bundle, tmp_path):
             assert served.ask("/status")[2]["large"]["left"] == left
             assert [outcome(served, small=True) for _ in range(left + 2)] == ["answered"] * left + ["budget"] * 2
         assert fake.asked <= budget and counted(ledger) == budget
+        print(f"budget {budget}, {fake.asked} arrived")
 
 
 def test_two_servers_do_not_share_a_ledger(bundle, fake, tmp_path):

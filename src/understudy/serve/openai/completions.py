@@ -83,7 +83,7 @@ async def _events(call: Call, body: CompletionRequest, asked: Asked, n: int) -> 
             whole = CompletionResponse(number, made, name, choices, system_fingerprint=mark, usage=cost if told.include_usage else UNSET)
             return b"data: " + msgspec.json.encode(whole) + b"\n\n"
 
-        choosing, echoed = Choosing(call, entry, version, asked, n), set[int]()
+        choosing, echoed, told_of = Choosing(call, entry, version, asked, n), set[int](), [0] * n
         async with aclosing(choosing.pieces(stream=True)) as pieces:  # type: ignore[type-var]
             async for index, piece in pieces:
                 if body.echo and index not in echoed:
@@ -94,16 +94,18 @@ async def _events(call: Call, body: CompletionRequest, asked: Asked, n: int) -> 
                         speaking.counted(call, entry, computed(choosing))
                     yield event([CompletionChoice("", index, choosing.said[index].finish)])
                 elif piece.text or piece.chosen:
-                    yield event([CompletionChoice(piece.text, index, logprobs=_tokens(piece.chosen, body.logprobs))])
+                    yield event([CompletionChoice(piece.text, index, logprobs=_tokens(piece.chosen, body.logprobs, told_of[index]))])
+                    told_of[index] += sum(len(one.token) for one in piece.chosen)
         if told.include_usage:
             yield event([], usage(choosing))
         yield b"data: [DONE]\n\n"
 
 
-def _tokens(chosen: Choices, top: int | None) -> dict[str, Any] | None:
+def _tokens(chosen: Choices, top: int | None, at: int = 0) -> dict[str, Any] | None:
+    """The tokens as completions tell them; `at` is where the first one begins in the text."""
     if top is None:
         return None
-    offsets, at = [], 0
+    offsets = []
     for one in chosen:
         offsets.append(at)
         at += len(one.token)
