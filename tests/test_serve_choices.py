@@ -80,11 +80,15 @@ def test_a_choice_is_what_its_seed_says_alone(client, seed):
 def test_a_stream_of_three_is_the_three_answers_between_each_other(client):
     whole = client.chat.completions.create(model="talk", messages=HELLO, n=3, seed=3, temperature=1.0, max_tokens=40)
     events = list(client.chat.completions.create(model="talk", messages=HELLO, n=3, seed=3, temperature=1.0, max_tokens=40, stream=True, stream_options={"include_usage": True}))
-    texts, ends, order = streamed(events, 3)
+    texts, ends, _ = streamed(events, 3)
     assert texts == [choice.message.content for choice in whole.choices] and ends == [choice.finish_reason for choice in whole.choices]
     assert events[-1].usage == whole.usage and not events[-1].choices
     assert sorted(choice.index for event in events for choice in event.choices if choice.delta.role) == [0, 1, 2]
-    assert order != sorted(order)  # two slots: two of them were written side by side
+
+
+def test_two_slots_write_two_choices_side_by_side(client):
+    texts, ends, order = streamed(client.chat.completions.create(**{**LONG, "max_tokens": 2000}, n=2, stream=True), 2)
+    assert all(texts) and ends == ["length"] * 2 and order != sorted(order) and order.index(1) < len(order) - 1 - order[::-1].index(0)
 
 
 def test_at_temperature_0_one_answer_stands_n_times_and_is_computed_once(client, served):
@@ -184,8 +188,8 @@ def test_a_client_that_leaves_ends_them_all(client, served, stream):
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as sock:
         sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (served.port, len(body), body))
         until = time.monotonic() + 5
-        while busy(served) != (1, 2) and time.monotonic() < until:
+        while (seen := busy(served)) != (1, 2) and time.monotonic() < until:
             time.sleep(0.01)
-        assert busy(served) == (1, 2)
+        assert seen == (1, 2)
     idle(served, client)
     assert "Traceback" not in served.log.read_text("utf-8")

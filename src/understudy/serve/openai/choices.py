@@ -95,6 +95,12 @@ def bounded(call: Call, n: int | None, prompts: int = 1) -> int:
 
 async def _interleaved(sources: Sequence[AsyncIterator[Piece]]) -> AsyncIterator[tuple[int, Piece | None]]:
     """What several sources say, as it comes, None at the end of each. What one raises is raised, and ends them all, as leaving does."""
+    if len(sources) == 1:  # as nearly always: no task and no queue for it
+        async with aclosing(sources[0]) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                yield 0, piece
+        yield 0, None
+        return
     heard: asyncio.Queue[tuple[int, Piece | Exception | None]] = asyncio.Queue(_AHEAD)
 
     async def listen(place: int, source: AsyncIterator[Piece]) -> None:
