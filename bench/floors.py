@@ -210,7 +210,7 @@ def idle(told: argparse.Namespace, made: Made, request: Request) -> Found:
 def chat(told: argparse.Namespace, made: Made, request: Request) -> Found:
     """Random weights: one of 0.2M parameters, where all is overhead, one of 25M in Q8_0, and the bundle that `--chat` names."""
     runs: list[dict[str, Any]] = []
-    for bundle in (_writer(told.work / "chat-0"), _writer(told.work / "chat-25m", shape=MIDDLING, q8=True), *([told.chat] if told.chat else [])):
+    for bundle in (_writer(told.work / "chat-small", endless=True), _writer(told.work / "chat-middle", shape=MIDDLING, q8=True, endless=True), *([told.chat] if told.chat else [])):
         runs += _in_turns(bundle, told.seconds)
     lines = ["| bundle | parameters | ours, tokens/s of 4 streams | llama.cpp's server | ours / llama.cpp |", "|---|---:|---:|---:|---:|"]
     for name, parameters in dict.fromkeys((run["bundle"], run["parameters"]) for run in runs):

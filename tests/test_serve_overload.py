@@ -25,7 +25,7 @@ ASKED = {"model": "talk", "messages": [{"role": "user", "content": "the rain"}],
 
 @contextlib.contextmanager
 def talking(folder: Path, queue: int) -> Iterator[Served]:
-    with server(folder, make_writer(folder / "talk", shape=SHAPE), flags=("--queue", str(queue), "--slots", str(SLOTS), "--no-log-requests")) as running:
+    with server(folder, make_writer(folder / "talk", shape=SHAPE, endless=True), flags=("--queue", str(queue), "--slots", str(SLOTS), "--no-log-requests")) as running:
         assert running.ask("/v1/chat/completions", ASKED)[0] == 200
         yield running
 

@@ -39,8 +39,9 @@ def vocabulary() -> tuple[list[str], list[int], list[str]]:
     return tokens, [3 if token in CONTROL else 1 for token in tokens], merges
 
 
-def write_tiny_gguf(path: Path, *, seed: int = 0, context: int = 256, shape: tuple[int, int, int, int] = TINY, q8: bool = False) -> Path:
-    """Writes the model to `path`; with `q8` its matrices in Q8_0."""
+def write_tiny_gguf(path: Path, *, seed: int = 0, context: int = 256, shape: tuple[int, int, int, int] = TINY, q8: bool = False,
+                    endless: bool = False) -> Path:
+    """Writes the model to `path`; with `q8` its matrices in Q8_0, and one that is `endless` never says that it is done."""
     import gguf
 
     width, layers, heads, hidden = shape
@@ -68,6 +69,8 @@ def write_tiny_gguf(path: Path, *, seed: int = 0, context: int = 256, shape: tup
 
     def tensor(name: str, *sizes: int, scale: float = 0.15) -> None:
         data = np.ones(sizes, np.float32) if len(sizes) == 1 else draw.normal(0, scale, sizes).astype(np.float32)
+        if endless and name == "output.weight":
+            data[-len(CONTROL):] = 0
         if q8 and len(sizes) == 2:
             kind = gguf.GGMLQuantizationType.Q8_0
             writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)

@@ -12,15 +12,15 @@ _FORMS = {"chat": "chat", "translate": "pair", "lm": "text", "summarize": "pair"
 
 
 def make_writer(path: Path, task: str = "chat", *, seed: int = 0, context: int = 512, name: str | None = None,
-                shape: tuple[int, int, int, int] = TINY, q8: bool = False) -> Path:
-    """Writes the bundle; one with another seed says other things. `shape` and `q8`: of the decoder."""
+                shape: tuple[int, int, int, int] = TINY, q8: bool = False, endless: bool = False) -> Path:
+    """Writes the bundle; one with another seed says other things. `shape`, `q8` and `endless`: of the decoder."""
     tokens = vocabulary()[0]
     begin, start, end = (tokens.index(one) for one in CONTROL)
     form = _FORMS[task]
     roles = {"user": tokens.index("a"), "assistant": start, "system": tokens.index("b")} if form == "chat" else {}
     prompt = Prompt(form, begin, start if form == "pair" else None, end, roles, 24)
     made = path.parent / f"{path.name}.gguf"
-    write_tiny_gguf(made, seed=seed, context=context, shape=shape, q8=q8)
+    write_tiny_gguf(made, seed=seed, context=context, shape=shape, q8=q8, endless=endless)
     files = {"writer/model.gguf": made.read_bytes(), "writer/generation.json": prompt.to_json()}
     made.unlink()
     width, layers, _, hidden = shape

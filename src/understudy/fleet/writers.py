@@ -23,6 +23,7 @@ class Writers:
 
     def __init__(self, slots: int, most: int) -> None:
         self.slots, self.most, self.free = slots, most, slots
+        self._mail = _Mail()
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.seconds, self._silent, self._documents = 1.0, 0, 0
 
@@ -77,14 +78,13 @@ class Writers:
         """The pieces of one continuation; leaving early cancels it. Raises BusyError, DeadlineError, and what `Engine.begin` says."""
         async with until(deadline):
             await self.enter(counted=counted)
-        began, heard, request = time.monotonic(), _Heard(), None
+        began, heard, request = time.monotonic(), _Heard(self._mail), None
+        over = asyncio.get_running_loop().call_later(deadline - began, heard.take, _late())
         try:
             async with until(deadline):
                 request = await _begun(engine, prompt, sampling, heard, stream)
             while True:
-                # The limit is around the waiting alone: it would end whatever its task does while this generator is left at `yield`.
-                async with until(deadline):
-                    piece = await heard.next()
+                piece = await heard.next()
                 self._silent = 0
                 yield piece
                 if piece.finish is not None:
@@ -97,30 +97,59 @@ class Writers:
                 await asyncio.to_thread(engine.restart)
             raise
         finally:
+            over.cancel()
             if request is not None:
                 request.close()
             self.leave()
 
 
-class _Heard:
-    """Pieces on their way from the thread that reads them to the event loop."""
+Delivered = Piece | UnderstudyError
+
+
+class _Mail:
+    """Pieces of all requests on their way from the thread that reads them to the event loop, which is woken once for those that come together."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Piece | UnderstudyError] = asyncio.Queue()
+        self._waiting: deque[tuple[_Heard, Delivered]] = deque()
+        self._called = False
+
+    def post(self, heard: _Heard, piece: Delivered) -> None:
+        """Takes one; called in another thread."""
+        self._waiting.append((heard, piece))
+        if not self._called:
+            self._called = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self._bring)
+
+    def _bring(self) -> None:
+        # First this: what is posted from here on calls again.
+        self._called = False
+        while self._waiting:
+            heard, piece = self._waiting.popleft()
+            heard.take(piece)
+
+
+class _Heard:
+    """What one request has heard. `any` says whether that was more than the end of its time."""
+
+    def __init__(self, mail: _Mail) -> None:
+        self._mail = mail
+        self._queue: asyncio.Queue[Delivered] = asyncio.Queue()
         self.any = False
 
-    def deliver(self, piece: Piece | UnderstudyError) -> None:
+    def deliver(self, piece: Delivered) -> None:
         """Takes one in; called in another thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, piece)
-        except RuntimeError:
-            return  # the loop is closed: nobody listens any more
+        self._mail.post(self, piece)
+
+    def take(self, piece: Delivered) -> None:
+        """Takes one in; called on the event loop's thread."""
+        self._queue.put_nowait(piece)
 
     async def next(self) -> Piece:
         """The next one. Raises it where it is an error."""
         piece = await self._queue.get()
-        self.any = True
+        self.any = self.any or not isinstance(piece, DeadlineError)
         if isinstance(piece, UnderstudyError):
             raise piece
         return piece
@@ -133,7 +162,11 @@ async def until(deadline: float) -> AsyncIterator[None]:
         async with asyncio.timeout(deadline - time.monotonic()):
             yield
     except TimeoutError:
-        raise DeadlineError("the answer was not ready in time", hint="ask with a longer timeout, or for less") from None
+        raise _late() from None
+
+
+def _late() -> DeadlineError:
+    return DeadlineError("the answer was not ready in time", hint="ask with a longer timeout, or for less")
 
 
 async def _begun(engine: Engine, prompt: Sequence[int], sampling: Sampling, heard: _Heard, stream: bool) -> Following:

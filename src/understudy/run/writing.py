@@ -32,8 +32,8 @@ SLOTS = 4
 _NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
 Complete = Callable[[list[int], Sampling], Completion]
 Heard = Callable[[int, int], None]
-_ALONE = 30_000_000
-"""Parameters up to which one thread decodes: a second one saves little, and on a busy machine its waiting costs 50 times more."""
+_ALONE = 8_000_000
+"""Parameters up to which one thread decodes: a second one saves a sixth at 5M, nothing at 2M (and two fifths at 11M), and needs a core that is free."""
 
 
 @dataclass(frozen=True)

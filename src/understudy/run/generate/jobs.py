@@ -14,6 +14,9 @@ from .stops import REPLACED, StopFilter
 
 Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
+_APART = 0.02
+"""Seconds from one piece of a stream to the next, at least: what comes meanwhile goes together. Every piece costs each process on its way as much
+as a token costs a small model, and nobody reads fifty pieces a second."""
 _SIGN = 5.0
 """Seconds of scoring after which what is known is sent: a long text is no sign of death."""
 # Enough to outweigh any logit; the reported log-probabilities are taken before it is added.
@@ -85,24 +88,27 @@ class Job:
     def _streamed(self, body: dict[str, Any], began: float) -> dict[str, Any]:
         """The pieces as frames; with `gather` all of them in the last one. A stream ends with the next token when its client has gone, and
         what native code answers in one go only when it looks for the client, once a second."""
-        stops = StopFilter(body.pop("stop"))
-        seconds, gather = 0.0, not self.body["stream"]
-        whole = _Gathered()
-        # Leaving the stream early closes its connection, and native code drops the rest.
-        with contextlib.closing(self.native.stream({**body, "timings_per_token": True}, self._opened)) as events:
-            for event in events:
+        named = body.pop("stop")
+        stops, seconds, pieces, due = StopFilter(named), 0.0, _Gathered(), 0.0
+        # Leaving the stream early closes its connection, and native code drops the rest. Only a stop string needs the figures of any token.
+        with self.native.stream({**body, "timings_per_token": bool(named)}, self._opened) as events:
+            while True:
+                now = time.perf_counter()
+                held = self.body["stream"] and pieces.any
+                if held and now >= due:
+                    self.send({"event": "piece", **pieces.taken()})
+                    due, held = now - now % _APART + _APART, False  # the same moments for all streams
+                arrived = events.next(due - now if held else None)
+                if arrived is None:
+                    raise NativeError({"message": "the stream ended early"})
                 seconds = seconds or time.perf_counter() - began
-                text, ids = stops.feed(event["content"]), event.get("tokens", [])
-                chosen = event.get("completion_probabilities")
-                if stops.stopped:
-                    return {**whole.with_last(text, ids, chosen), **_figures({**event, "stop_type": "word"}, seconds)}
-                if event.get("stop"):
-                    return {**whole.with_last(text + stops.flush(), ids, chosen), **_figures(event, seconds)}
-                if gather:
-                    whole.add(text, ids, chosen)
-                else:
-                    self.send({"event": "piece", "text": text, "ids": ids, "chosen": chosen})
-        raise NativeError({"message": "the stream ended early"})
+                for event in arrived:
+                    pieces.add(stops.feed(event["content"]), event.get("tokens", []), event.get("completion_probabilities"))
+                    if stops.stopped:
+                        return {**pieces.taken(), **_figures({**event, "stop_type": "word"}, seconds)}
+                    if event.get("stop"):
+                        pieces.add(stops.flush(), [], None)
+                        return {**pieces.taken(), **_figures(event, seconds)}
 
     def score(self) -> dict[str, Any]:
         """Log-probability of each token of a text, after a prompt of ids if there is one: each token is forced in turn, after a prefix
@@ -163,7 +169,7 @@ class Job:
 
 
 class _Gathered:
-    """The pieces of an answer that is told in one go."""
+    """Pieces of an answer that are told in one go."""
 
     def __init__(self) -> None:
         self._texts, self._ids, self._chosen = list[str](), list[int](), list[dict[str, Any]]()
@@ -174,10 +180,16 @@ class _Gathered:
         self._ids += ids
         self._chosen += chosen or []
 
-    def with_last(self, text: str, ids: list[int], chosen: list[dict[str, Any]] | None) -> dict[str, Any]:
-        """All of them, and the last one."""
-        self.add(text, ids, chosen)
-        return {"text": "".join(self._texts), "ids": self._ids, "chosen": self._chosen}
+    @property
+    def any(self) -> bool:
+        """Whether there is one that was not taken."""
+        return bool(self._texts)
+
+    def taken(self) -> dict[str, Any]:
+        """All of them, which are then forgotten."""
+        told = {"text": "".join(self._texts), "ids": self._ids, "chosen": self._chosen}
+        self._texts, self._ids, self._chosen = [], [], []
+        return told
 
 
 def _shut(connection: socket.socket) -> None:

@@ -6,12 +6,16 @@ The binding's own call (`handle_completions`) is the OpenAI form, which returns 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import select
 import socket
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+_AT_ONCE = 65_536
 
 
 class NativeError(Exception):
@@ -30,6 +34,41 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(self._path)
+
+
+class Events:
+    """The events of a chunked body as they come: all that are there, where `http.client` gives a line at a time."""
+
+    def __init__(self, sock: socket.socket, body: BinaryIO) -> None:
+        self._sock, self._body = sock, body
+        self._data, self._left, self._line, self._ended = b"", 0, b"", False
+
+    def next(self, wait: float | None = None) -> list[dict[str, Any]] | None:
+        """Those that have come, none of them where that takes longer than `wait` seconds; None at the end. Raises NativeError."""
+        if self._ended or (wait is not None and not select.select([self._sock], [], [], wait)[0]):
+            return None if self._ended else []
+        # What stands in the reader's own buffer is read first, and then all of it: so the socket alone says whether there is more.
+        more = self._body.read1(_AT_ONCE)  # type: ignore[attr-defined]
+        *lines, self._line = (self._line + self._chunks(more)).split(b"\n")
+        self._ended = self._ended or not more
+        for line in lines:
+            if line.startswith(b"error: "):
+                raise NativeError(json.loads(line[7:]))
+        return [_checked(json.loads(line[6:])) for line in lines if line.startswith(b"data: {")]
+
+    def _chunks(self, more: bytes) -> bytes:
+        """What bytes of the body say without the marks between its chunks."""
+        self._data, parts = self._data + more, list[bytes]()
+        while self._data and not self._ended:
+            if not self._left:
+                head, found, behind = self._data.lstrip(b"\r\n").partition(b"\r\n")
+                if not found:
+                    break
+                self._left, self._data = int(head, 16), behind
+                self._ended = not self._left
+            parts.append(self._data[:self._left])
+            self._data, self._left = self._data[self._left:], self._left - len(parts[-1])
+        return b"".join(parts)
 
 
 class Native:
@@ -64,18 +103,15 @@ class Native:
         finally:
             connection.close()
 
-    def stream(self, body: dict[str, Any], opened: Callable[[socket.socket], None]) -> Generator[dict[str, Any], None, None]:
-        """The events of one streamed completion."""
+    @contextlib.contextmanager
+    def stream(self, body: dict[str, Any], opened: Callable[[socket.socket], None]) -> Iterator[Events]:
+        """One streamed completion; leaving the block ends it."""
         connection = _UnixConnection(self._path)
         try:
             response = self._send(connection, "/completion", {**body, "stream": True}, opened)
             if response.status != 200:
                 _answer(response)
-            for line in response:
-                if line.startswith(b"data: {"):
-                    yield _checked(json.loads(line[6:]))
-                elif line.startswith(b"error: "):
-                    raise NativeError(json.loads(line[7:]))
+            yield Events(connection.sock, response.fp)
         finally:
             connection.close()
 

@@ -12,6 +12,8 @@ import select
 import signal
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -26,6 +28,8 @@ from .wire import read_frame, write_frame
 
 SOCKET = "s.sock"
 """Alone in a folder of its own."""
+_TOGETHER = 0.0002
+"""Seconds that a piece waits for others."""
 _LOOK_AROUND = 2.0
 """Seconds between looks at whether the caller still lives."""
 
@@ -36,13 +40,21 @@ class Worker:
     def __init__(self, frames_in: BinaryIO, frames_out: BinaryIO) -> None:
         self._in, self._out = frames_in, frames_out
         self._writing, self._jobs = threading.Lock(), dict[int, Job]()
+        self._waiting: deque[dict[str, Any]] = deque()
         self.folder: Path | None = None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Writes one frame; a caller who is gone ends the process."""
+        """Writes one frame, a piece together with those of others that come right behind it; a caller who is gone ends the process.
+
+        All slots have their next token at the same moment, and each write would wake the caller anew.
+        """
+        self._waiting.append(message)
+        if message["event"] == "piece":
+            time.sleep(_TOGETHER)
         try:
             with self._writing:
-                write_frame(self._out, message)
+                if self._waiting:
+                    write_frame(self._out, *(self._waiting.popleft() for _ in range(len(self._waiting))))
         except OSError:
             self.leave()
 
