@@ -138,7 +138,8 @@ class Fleet:
             if not self.config.trust and mark not in self._proved:
                 await self._in_thread(tried, path, need)
                 self._proved.add(mark)
-            loaded = await self._in_thread(partial(load_bundle, path, slots=self.config.slots, start=self._forks.start))
+            beside = sum(one.about["sort"] == "write" for one in self.entries.values()) > 1
+            loaded = await self._in_thread(partial(load_bundle, path, slots=self.config.slots, start=self._forks.start, beside=beside))
         finally:
             self._reserved -= need
         self.loads += 1

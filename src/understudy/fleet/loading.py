@@ -71,14 +71,14 @@ def expected(path: Path, slots: int) -> int:
     return files + _CHILD
 
 
-def load_bundle(path: str | os.PathLike[str], *, slots: int, start: Start | None = None) -> Loaded:
-    """Opens, checks and warms a bundle; for a thread. `start`: what starts a worker. Raises BundleError, EngineError, MissingExtraError, UsageError."""
+def load_bundle(path: str | os.PathLike[str], *, slots: int, start: Start | None = None, beside: bool = False) -> Loaded:
+    """Opens, checks and warms a bundle; for a thread. `start`: what starts a worker; `beside`: whether others write beside it. Raises BundleError, EngineError, MissingExtraError, UsageError."""
     began = perf_counter()
     alone = _one_by_one.acquire(blocking=False)
     try:
         before = memory.resident()
         bundle = open_bundle(path)
-        model = answering(bundle, slots=slots, start=start)
+        model = answering(bundle, slots=slots, start=start, beside=beside)
         sort = "classify" if isinstance(model, Understudy) else "summarize" if isinstance(model, Summariser) else "write"
         try:
             quick = _warmed(model)

@@ -27,9 +27,9 @@ def load(path: str | os.PathLike[str], *, threads: int | None = None, verify: bo
 
 
 def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False, slots: int | None = None,
-              start: Start | None = None) -> Understudy | Summariser | Writer:
+              start: Start | None = None, beside: bool = False) -> Understudy | Summariser | Writer:
     """What answers from an opened bundle, by its task and the kind of its last rung. `slots`: requests that a Writer works on at once;
-    `start`: what starts its worker."""
+    `start`: what starts its worker; `beside`: whether others write beside it."""
     if bundle.manifest.task == "classify":
         return Understudy(bundle, threads=threads or 1)
     if bundle.manifest.rungs[-1].kind == "extract":
@@ -39,4 +39,4 @@ def answering(bundle: Bundle, *, threads: int | None = None, copy: bool = False,
     from .generate.starting import spawned
     from .writing import SLOTS, Writer
 
-    return Writer(bundle, threads=threads, copy=copy, slots=slots or SLOTS, start=start or spawned)
+    return Writer(bundle, threads=threads, copy=copy, slots=slots or SLOTS, start=start or spawned, beside=beside)

@@ -32,8 +32,9 @@ SLOTS = 4
 _NOTHING = Completion("", (), "end", 0, 0, 0.0, 0.0, Timings(0, 0, 0, 0.0, 0.0))
 Complete = Callable[[list[int], Sampling], Completion]
 Heard = Callable[[int, int], None]
-_ALONE = 8_000_000
-"""Parameters up to which one thread decodes: a second one saves a sixth at 5M, nothing at 2M (and two fifths at 11M), and needs a core that is free."""
+_ALONE, _BESIDE = 8_000_000, 30_000_000
+"""Parameters up to which one thread decodes, alone on a machine and beside other models that write. A second thread saves nothing at 2M, a sixth of the
+time at 5M, two fifths at 11M, half at 26M; where another program has its core, it costs half of the speed that one thread has."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,13 @@ class Written:
 class Writer:
     """An opened bundle that writes. Close it, or use it in a `with` statement: its worker is a process."""
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = SLOTS, copy: bool = False, start: Start = spawned) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int | None = None, slots: int = SLOTS, copy: bool = False, start: Start = spawned,
+                 beside: bool = False) -> None:
         self.bundle, self.manifest = bundle, bundle.manifest
         rung = bundle.manifest.rungs[-1]
         self._folder = rung.path
         self.prompt = prompt_of(bundle, f"{rung.path}/{SPEC}")
-        threads = threads or (1 if rung.parameters <= _ALONE else None)
+        threads = threads or (1 if rung.parameters <= (_BESIDE if beside else _ALONE) else None)
         self._settings: dict[str, Any] = {"threads": threads, "slots": slots, "copy": copy, "context": rung.max_tokens, "start": start}
         self._opened: Engine | None = None
 
