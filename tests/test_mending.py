@@ -11,10 +11,12 @@ import pytest
 from toy_language import QUICK, write_pairs
 from understudy.cli import _run
 from understudy.errors import BundleError, UsageError
+from understudy.recipes.text.fit import alike
 from understudy.recipes.text.train import train_text
 from understudy.run.prompts import prompt_of
 from understudy.tasks.localise import Memory, open_document, restore, translate_document
 from understudy.tasks.localise.mending import MARK, asked, chosen, lessons
+from understudy.teach.sequences import Sequences
 
 PAIRS = [("Failed to open {name}", "{name} konnte nicht geöffnet werden"), ("Failed to save {name}", "{name} konnte nicht gespeichert werden"),
          ("Failed to send the report", "Der Bericht konnte nicht gesendet werden"), ("Blue cup", "Blaue Tasse"), ("failed to open {name}", "{name} geht nicht auf")]
@@ -134,3 +136,13 @@ def test_a_mark_that_is_none_is_refused(mender, tmp_path, mends):
     write_bundle(tmp_path / "b", files, replace(bundle.manifest, files={}))
     with pytest.raises(BundleError, match="mends is one character"):
         prompt_of(open_bundle(tmp_path / "b"), name)
+
+
+def test_no_row_of_a_held_out_pair_is_learned():
+    """The same answer behind a source alone and behind it with a match: three rows of one pair, and one of another."""
+    rows = [([1, 2], [7, 8]), ([1, 2, 5], [7, 8]), ([3], [7]), ([1, 2, 6, 6], [7, 8])]
+    ids = np.array([one for source, answer in rows for one in (*source, *answer)], np.int32)
+    wanted = np.array([flag for source, answer in rows for flag in (*([False] * len(source)), *([True] * len(answer)))])
+    starts = np.cumsum([0, *(len(source) + len(answer) for source, answer in rows)])
+    sequences = Sequences(ids, wanted, starts)
+    assert alike(sequences, np.array([1])).tolist() == [0, 1, 3] and alike(sequences, np.array([2])).tolist() == [2] and not len(alike(sequences, np.array([], int)))

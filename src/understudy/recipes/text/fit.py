@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from time import time
 
@@ -64,7 +65,9 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
         listen(Event("write", f"{left:,} of {len(rows):,} rows are longer than {context} tokens and are left out; --context allows more"))
     rng = np.random.default_rng([config.seed, 7])
     held_rows = rng.permutation(own)[: min(_HELD, own // 20)]
-    rest_rows = mine = np.setdiff1d(np.arange(own), held_rows)
+    # A pair that is shown with several matches is several rows, and one of them must not give away what the others are asked.
+    known = alike(sequences, held_rows) if config.mend else held_rows
+    rest_rows = mine = np.setdiff1d(np.arange(own), known)
     if more:
         sequences = joined(sequences, encoded(more, start.split, start.marks, context))
         rest_rows = _mixed(sequences, rest_rows, own)
@@ -81,6 +84,13 @@ def fit(rows: Sequence[Pair | Conversation], start: Start, config: TextConfig, s
     nats = evaluate(start.model, held) if len(held) else float("nan")
     listen(Event("write", f"{last.step:,} steps, loss {last.loss:.3f}" + (f", held-out loss {nats:.3f} nats a token" if len(held) else "")))
     return Fitted(start.save, start.split, start.marks, start.parameters, context, nats, len(rest.ids), last.step)
+
+
+def alike(sequences: Sequences, rows: np.ndarray) -> np.ndarray:
+    """All sequences that have the same wanted tokens as one of `rows`, themselves among them."""
+    answers = [sequences.ids[at:end][sequences.wanted[at:end]].tobytes() for at, end in pairwise(sequences.starts)]
+    asked = {answers[row] for row in rows}
+    return np.array([row for row, answer in enumerate(answers) if answer in asked], np.int64)
 
 
 def _mixed(sequences: Sequences, mine: np.ndarray, own: int) -> np.ndarray:

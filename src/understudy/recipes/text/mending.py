@@ -16,6 +16,7 @@ from .prepare import PreparedText
 _FURTHER = 40_000
 """Further pairs that are shown with matches, drawn at random, and from what likeness on: they teach to copy and to mend, not the memory."""
 _FURTHER_LEAST = 0.5
+_STEP = 1000
 
 
 def mending(prepared: PreparedText, seed: int, listen: Listener) -> PreparedText:
@@ -31,9 +32,19 @@ def mending(prepared: PreparedText, seed: int, listen: Listener) -> PreparedText
         shown = _plain(drawn)
         known = set(shown)
         rest = [pair for pair in more if (pair.source, pair.target) not in known]
-        more = [*_pairs(lessons(shown, Memory(shown), rng, _FURTHER_LEAST)), *rest]
+        more = [*_pairs(_lessons(shown, rng, listen)), *rest]
     test = [_asked(pair, memory) for pair in prepared.test]
     return replace(prepared, train=train, more=tuple(more), test=test)
+
+
+def _lessons(shown: Sequence[tuple[str, str]], rng: np.random.Generator, listen: Listener) -> list[tuple[str, str]]:
+    """Rows of further pairs, which take minutes to find: said as they are made."""
+    memory, rows = Memory(shown), list[tuple[str, str]]()
+    for at in range(0, len(shown), _STEP):
+        rows += lessons(shown[at:at + _STEP], memory, rng, _FURTHER_LEAST)
+        done = min(at + _STEP, len(shown))
+        listen(Event("read", f"matches for {done:,} of {len(shown):,} further pairs", done / len(shown)))
+    return list(dict.fromkeys(rows))
 
 
 def _plain(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
