@@ -14,8 +14,8 @@ import pytest
 from serving import QUESTION, server, sorting
 from tiny_bundle import make_bundle
 from understudy.serve import answers
-from understudy.serve.call import Route
-from understudy.serve.shortcut import Passed, Shortcut, Small
+from understudy.serve.call import Passed, Route
+from understudy.serve.shortcut import Shortcut, Small
 
 OTHER = "I would like my money back"
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..fleet.fleet import Fleet
@@ -83,3 +83,16 @@ class Route:
     at_once: Callable[[Call, Any], Any] | None = None
     """What to ask which model (`answers.Asked`), where it can answer without being waited for, or None: then `handler` is asked."""
     errors: tuple[int, ...] = ()
+
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Passed(NamedTuple):
+    """What a path and headers came to, all but the body's length and the request's id: the route, the key's name, seconds until the deadline."""
+
+    url: bytes
+    headers: Headers
+    route: Route
+    key: str | None
+    seconds: float

@@ -17,7 +17,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .again import Head, head_of
-from .shortcut import Headers, Passed, Shortcut, Small
+from .call import Headers, Passed
+from .shortcut import Shortcut, Small
 
 if TYPE_CHECKING:
     from .config import ServeConfig

@@ -14,12 +14,11 @@ import msgspec
 from ..fleet.pool import FULL
 from . import answers
 from . import body as bodies
-from .call import Call
+from .call import Call, Passed
 from .problems import later, wait
 
 if TYPE_CHECKING:
     from .app import App
-    from .shortcut import Passed
 
 _EACH = 100
 _CODE = "server_overloaded"

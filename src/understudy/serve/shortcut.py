@@ -14,34 +14,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from . import answers
 from . import body as bodies
-from .call import Call, Route
+from .call import Call, Headers, Passed
 from .refusals import Refusals
 
 if TYPE_CHECKING:
     from .app import App
 
-Headers = list[tuple[bytes, bytes]]
 _TOGETHER = 16
 """Requests that are answered before the event loop looks after others."""
 _CLOSE = 50e-6
 """Seconds after an answer within which the next request must have been there already."""
 encode = msgspec.json.Encoder().encode
-
-
-class Passed(NamedTuple):
-    """What a path and headers came to, all but the body's length and the request's id: the route, the key's name, seconds until the deadline."""
-
-    url: bytes
-    headers: Headers
-    route: Route
-    key: str | None
-    seconds: float
 
 
 class Small:
