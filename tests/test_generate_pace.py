@@ -53,4 +53,4 @@ def test_a_stream_is_told_in_pieces_that_somebody_can_read(tmp_path):
         pieces = list(engine.generate("the", sampling))
         took = time.perf_counter() - began
     assert "".join(piece.text for piece in pieces) == whole.text and len(whole.ids) == 400 == pieces[-1].timings.tokens
-    assert 1 < len(pieces) <= took / 0.02 + 3 < 400
+    assert 1 < len(pieces) <= took / 0.03 + 3 < 400

@@ -14,9 +14,9 @@ from .stops import REPLACED, StopFilter
 
 Send = Callable[[dict[str, Any]], None]
 _FINISH = {"eos": "end", "word": "stop", "limit": "length"}
-_APART = 0.02
+_APART = 0.03
 """Seconds from one piece of a stream to the next, at least: what comes meanwhile goes together. Every piece costs each process on its way as much
-as a token costs a small model, and nobody reads fifty pieces a second."""
+as a token costs a small model, and to a reader thirty pieces a second are a flow."""
 _SIGN = 5.0
 """Seconds of scoring after which what is known is sent: a long text is no sign of death."""
 # Enough to outweigh any logit; the reported log-probabilities are taken before it is added.
