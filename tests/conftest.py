@@ -39,3 +39,20 @@ def made(tmp_path_factory):
         result = train_text(write_pairs(work / "pairs.tsv"), "translate", out=work / "en-de", source="en", target="de", epochs=40, time_budget=60.0,
                             listen=events.append, **QUICK)
         yield work, result, events
+
+
+@pytest.fixture(scope="session")
+def careful(tmp_path_factory):
+    """A bundle that is never sure enough: it asks the large model about every text."""
+    from tiny_bundle import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "careful", threshold=1.1)
+
+
+@pytest.fixture
+def fake():
+    """A large model of a test's own."""
+    from fakellm import fake_llm
+
+    with fake_llm() as one:
+        yield one

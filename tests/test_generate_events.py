@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import socket
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
+from understudy.run.generate import wire
 from understudy.run.generate.native import Events, NativeError
+from understudy.run.generate.worker import Worker
 
 
 def chunked(*parts: bytes) -> bytes:
@@ -76,3 +79,17 @@ def test_an_error_is_raised_and_an_early_end_is_an_end(line):
         theirs.sendall(b"40\r\ndata: {")
         theirs.close()
         assert all_of(events) == []
+
+
+def test_a_frame_that_is_too_long_takes_no_other_with_it(monkeypatch):
+    monkeypatch.setattr(wire, "LONGEST", 100)
+    out = io.BytesIO()
+    worker = Worker(io.BytesIO(), out)
+    small = [{"id": number, "event": "piece", "text": "a"} for number in range(3)]
+    worker._waiting.append(wire.framed(small[0]))  # another job's, which waits to be written
+    with pytest.raises(wire.EngineError, match="a message of"):
+        worker.send({"id": 9, "event": "done", "text": "x" * 200})
+    for one in small[1:]:
+        worker.send(one)
+    out.seek(0)
+    assert [wire.read_frame(out) for _ in range(4)] == [*small, None]

@@ -18,7 +18,6 @@ import pytest
 
 from fakellm import FakeLlm, closed_port, fake_llm
 from serving import QUESTION, Served, much, refused, server
-from tiny_bundle import make_bundle
 from understudy.errors import UsageError
 from understudy.serve.config import ServeConfig, from_environment, from_file
 from understudy.serve.large.budget import Budget
@@ -26,17 +25,6 @@ from understudy.serve.large.client import Large
 from understudy.serve.large.trouble import Trouble
 
 KEY = "sk-canary-3310"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundles") / "careful", threshold=1.1)
-
-
-@pytest.fixture
-def fake():
-    with fake_llm() as one:
-        yield one
 
 
 def flags(fake: FakeLlm, ledger: Path, budget: int) -> tuple[str, ...]:
@@ -67,9 +55,9 @@ def counted(ledger: Path) -> int:
     return int(ledger.read_text().split()[-1])
 
 
-def test_five_hundred_at_once_and_a_budget_of_a_hundred(bundle, fake, tmp_path):
+def test_five_hundred_at_once_and_a_budget_of_a_hundred(careful, fake, tmp_path):
     ledger = tmp_path / "ledger"
-    with server(tmp_path, bundle, flags=flags(fake, ledger, 100), environment={"UNDERSTUDY_LARGE_KEY": KEY}) as served:
+    with server(tmp_path, careful, flags=flags(fake, ledger, 100), environment={"UNDERSTUDY_LARGE_KEY": KEY}) as served:
         with ThreadPoolExecutor(500) as pool:
             said = list(pool.map(lambda number: outcome(served, small=number % 2 == 0), range(500)))
         assert set(said) <= {"answered", "budget", "busy"} and fake.asked == said.count("answered") <= 100
@@ -84,8 +72,8 @@ def test_five_hundred_at_once_and_a_budget_of_a_hundred(bundle, fake, tmp_path):
         print(f"500 at once: {said.count('answered')} answered, {said.count('budget')} over the budget, {said.count('busy')} that did not wait")
 
 
-def test_a_client_knows_the_error_and_a_stream_has_it_too(bundle, fake, tmp_path):
-    with server(tmp_path, bundle, flags=flags(fake, tmp_path / "ledger", 5)) as served, openai.OpenAI(base_url=f"{served.address}/v1", api_key="none", max_retries=3) as client:
+def test_a_client_knows_the_error_and_a_stream_has_it_too(careful, fake, tmp_path):
+    with server(tmp_path, careful, flags=flags(fake, tmp_path / "ledger", 5)) as served, openai.OpenAI(base_url=f"{served.address}/v1", api_key="none", max_retries=3) as client:
         assert client.chat.completions.create(**chat(), n=3).choices and served.ask("/status")[2]["large"]["left"] == 2  # every choice costs
         with pytest.raises(openai.RateLimitError):
             client.chat.completions.create(**chat(), n=3)
@@ -97,15 +85,15 @@ def test_a_client_knows_the_error_and_a_stream_has_it_too(bundle, fake, tmp_path
         assert fake.asked == 3
 
 
-def test_a_second_try_costs_and_what_never_arrives_does_not(bundle, fake, tmp_path):
+def test_a_second_try_costs_and_what_never_arrives_does_not(careful, fake, tmp_path):
     ledger = tmp_path / "ledger"
-    with server(tmp_path, bundle, flags=flags(fake, ledger, 12)) as served:
+    with server(tmp_path, careful, flags=flags(fake, ledger, 12)) as served:
         for _ in range(10):
             assert outcome(served, small=False) == "answered"
         assert served.ask("/v1/chat/completions", chat("fault=once-503"))[0] == 200 and fake.asked == counted(ledger) == 12
         assert outcome(served, small=False) == "budget"
     away = ("--large", f"http://127.0.0.1:{closed_port()}/v1", *flags(fake, tmp_path / "other", 3)[2:])
-    with server(tmp_path, bundle, flags=away) as served:
+    with server(tmp_path, careful, flags=away) as served:
         assert [outcome(served, small=True) for _ in range(4)] == ["unreachable"] * 4 and counted(tmp_path / "other") == 0
 
 
@@ -116,12 +104,12 @@ def keep_asking(served: Served) -> None:
             outcome(served, small=True)
 
 
-def test_killed_at_any_moment_it_forgets_nothing(bundle, tmp_path):
+def test_killed_at_any_moment_it_forgets_nothing(careful, tmp_path):
     """Three times; twenty with UNDERSTUDY_SOAK=1. More than the budget never arrives, over all of them together."""
     ledger, budget = tmp_path / "ledger", much(400, 60)
     with fake_llm() as fake:
         for moment in range(much(20, 3)):
-            with server(tmp_path, bundle, flags=flags(fake, ledger, budget)) as served:
+            with server(tmp_path, careful, flags=flags(fake, ledger, budget)) as served:
                 with ThreadPoolExecutor(6) as pool:
                     asking = [pool.submit(keep_asking, served) for _ in range(6)]
                     before, until = fake.asked, time.monotonic() + 10
@@ -132,7 +120,7 @@ def test_killed_at_any_moment_it_forgets_nothing(bundle, tmp_path):
                         one.result()
                 served.process.wait()
             assert fake.asked <= counted(ledger) <= budget
-        with server(tmp_path, bundle, flags=flags(fake, ledger, budget)) as served:
+        with server(tmp_path, careful, flags=flags(fake, ledger, budget)) as served:
             left = budget - counted(ledger)
             assert served.ask("/status")[2]["large"]["left"] == left
             assert [outcome(served, small=True) for _ in range(left + 2)] == ["answered"] * left + ["budget"] * 2
@@ -140,14 +128,14 @@ def test_killed_at_any_moment_it_forgets_nothing(bundle, tmp_path):
         print(f"budget {budget}, {fake.asked} arrived")
 
 
-def test_two_servers_do_not_share_a_ledger(bundle, fake, tmp_path):
+def test_two_servers_do_not_share_a_ledger(careful, fake, tmp_path):
     given = flags(fake, tmp_path / "ledger", 5)
-    with server(tmp_path, bundle, flags=given) as served:
+    with server(tmp_path, careful, flags=given) as served:
         assert outcome(served, small=True) == "answered"
-        assert "is another server's at this moment" in refused(str(bundle), *given)["message"]
+        assert "is another server's at this moment" in refused(str(careful), *given)["message"]
         assert outcome(served, small=True) == "answered" and counted(tmp_path / "ledger") == 2
         assert served.end() == 0
-    with server(tmp_path, bundle, flags=given) as served:
+    with server(tmp_path, careful, flags=given) as served:
         assert served.ask("/status")[2]["large"]["left"] == 3
 
 
@@ -165,11 +153,11 @@ def test_a_file_that_is_none_is_refused_and_left_as_it_is(tmp_path, damage):
     Budget(str(path), 5).close()  # whoever was refused let go of it
 
 
-def test_a_place_where_nothing_can_be_written_is_refused(bundle, tmp_path):
+def test_a_place_where_nothing_can_be_written_is_refused(careful, tmp_path):
     for place in (tmp_path / "missing" / "ledger", tmp_path, Path("/dev/full")):
         with pytest.raises(UsageError, match="--large-ledger"):
             Budget(str(place), 5)
-    told = refused(str(bundle), "--large", "http://localhost:1/v1", "--large-model", "big", "--large-budget", "5", "--large-ledger", str(tmp_path / "missing" / "ledger"))
+    told = refused(str(careful), "--large", "http://localhost:1/v1", "--large-model", "big", "--large-budget", "5", "--large-ledger", str(tmp_path / "missing" / "ledger"))
     assert "cannot be used" in told["message"] and not list(tmp_path.iterdir())
 
 
@@ -241,10 +229,10 @@ def test_its_dials_have_a_place_in_the_file_and_in_the_environment(tmp_path):
     assert from_environment({"UNDERSTUDY_LARGE_BUDGET": "500", "UNDERSTUDY_LARGE_LEDGER": "x"}) == {"large_budget": 500, "large_ledger": "x"}
 
 
-def test_without_a_budget_nothing_is_counted_and_without_a_large_model_nothing_is_said(bundle, fake, tmp_path):
-    with server(tmp_path, bundle, flags=("--large", fake.url, "--large-model", "big")) as served:
+def test_without_a_budget_nothing_is_counted_and_without_a_large_model_nothing_is_said(careful, fake, tmp_path):
+    with server(tmp_path, careful, flags=("--large", fake.url, "--large-model", "big")) as served:
         assert outcome(served, small=True) == "answered"
         large = served.ask("/status")[2]["large"]
         assert (large["budget"], large["left"], large["asked"], large["answered"]) == (None, None, 1, 1) and b"budget_left" not in served.ask("/metrics")[2]
-    with server(tmp_path, bundle) as served:
+    with server(tmp_path, careful) as served:
         assert served.ask("/status")[2]["large"] is None

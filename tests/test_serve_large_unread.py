@@ -12,23 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakellm import FakeLlm, fake_llm
+from fakellm import FakeLlm
 from serving import Served, server
-from tiny_bundle import make_bundle
 from understudy.serve.large.ahead import AHEAD, Ahead
 from understudy.serve.large.client import AT_ONCE
 from understudy.serve.large.trouble import Trouble
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("bundles") / "careful", threshold=1.1)
-
-
-@pytest.fixture
-def fake():
-    with fake_llm() as one:
-        yield one
 
 
 def chat(text: str, **more) -> dict:
@@ -62,10 +50,10 @@ def asked(served: Served) -> float:
     return time.perf_counter() - began
 
 
-def test_an_answer_that_is_there_needs_no_slot_while_its_client_reads(bundle, fake, tmp_path):
+def test_an_answer_that_is_there_needs_no_slot_while_its_client_reads(careful, fake, tmp_path):
     """Longer than all that the kernel and the connection keep: without a place of its own it would hold the slot until it is read."""
     count = 350
-    with server(tmp_path, bundle, flags=("--large", fake.url, "--large-model", "big")) as served, not_reading(served, fake, f"fault=long@{count}") as socks:
+    with server(tmp_path, careful, flags=("--large", fake.url, "--large-model", "big")) as served, not_reading(served, fake, f"fault=long@{count}") as socks:
         assert asked(served) < 5
         until = time.monotonic() + 5
         while fake.running and time.monotonic() < until:
@@ -79,16 +67,16 @@ def test_an_answer_that_is_there_needs_no_slot_while_its_client_reads(bundle, fa
             assert places == list(range(count)) and b'"error"' not in data
 
 
-def test_one_who_does_not_read_is_let_go_and_the_next_is_asked(bundle, fake, tmp_path):
+def test_one_who_does_not_read_is_let_go_and_the_next_is_asked(careful, fake, tmp_path):
     flags = ("--large", fake.url, "--large-model", "big", "--stall-timeout", "1s")
-    with server(tmp_path, bundle, flags=flags) as served, not_reading(served, fake, "fault=long@20000"):
+    with server(tmp_path, careful, flags=flags) as served, not_reading(served, fake, "fault=long@20000"):
         assert asked(served) < 6
         assert served.ask("/status")[2]["large"]["breaker"] == "closed"
 
 
-def test_one_who_reads_drop_by_drop_holds_a_slot_no_longer_than_a_request_may_take(bundle, fake, tmp_path):
+def test_one_who_reads_drop_by_drop_holds_a_slot_no_longer_than_a_request_may_take(careful, fake, tmp_path):
     flags = ("--large", fake.url, "--large-model", "big", "--timeout", "3s")
-    with server(tmp_path, bundle, flags=flags) as served, not_reading(served, fake, "fault=long@20000") as socks:
+    with server(tmp_path, careful, flags=flags) as served, not_reading(served, fake, "fault=long@20000") as socks:
         began = time.monotonic()
         while time.monotonic() < began + 3.5:
             for sock in socks:

@@ -72,7 +72,10 @@ def expected(path: Path, slots: int) -> int:
 
 
 def load_bundle(path: str | os.PathLike[str], *, slots: int, start: Start | None = None, beside: bool = False) -> Loaded:
-    """Opens, checks and warms a bundle; for a thread. `start`: what starts a worker; `beside`: whether others write beside it. Raises BundleError, EngineError, MissingExtraError, UsageError."""
+    """Opens, checks and warms a bundle; for a thread. `start`: what starts a worker; `beside`: whether others write beside it.
+
+    Raises BundleError, EngineError, MissingExtraError, UsageError.
+    """
     began = perf_counter()
     alone = _one_by_one.acquire(blocking=False)
     try:

@@ -85,24 +85,27 @@ class Asked(NamedTuple):
 
 def quick(call: Call, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, str] | None:
     """The version that can answer one short text without leaving the event loop; None for anything else, errors among it."""
-    if not isinstance(inputs, str) or not inputs or inputs.isspace():
-        return None
-    entry = call.service.fleet.entry(model, "classify")
-    version = entry.chosen(inputs)
-    if version is None or entry.task != "classify" or not (version.loaded.quick and len(inputs) <= _SHORT):
-        return None
-    return entry, version, inputs
+    found = _lone(call.service.fleet, model, inputs)
+    return (found[0], found[1], cast(str, inputs)) if found is not None and found[2] else None
 
 
 def no_room(fleet: Fleet, model: str | None, inputs: str | Sequence[object]) -> tuple[str, float] | None:
     """The asked model's name and the seconds until asking again may help, where one text would have to stand in its line and that is full."""
+    found = _lone(fleet, model, inputs)
+    if found is None or found[2] or found[1].lane not in fleet.pool.full:
+        return None
+    return found[0].name, cast(Lane, found[1].lane).retry_after(fleet.pool.threads)
+
+
+def _lone(fleet: Fleet, model: str | None, inputs: str | Sequence[object]) -> tuple[Entry, Version, bool] | None:
+    """Who labels one text, in memory already, and whether without a line; None for anything else. Raises UnknownModelError."""
+    if not isinstance(inputs, str) or not inputs or inputs.isspace():
+        return None
     entry = fleet.entry(model, "classify")
-    if not isinstance(inputs, str) or entry.task != "classify" or not inputs or inputs.isspace():
-        return None
     version = entry.chosen(inputs)
-    if version is None or version.lane not in fleet.pool.full or (version.loaded.quick and len(inputs) <= _SHORT):
+    if version is None or entry.task != "classify":
         return None
-    return entry.name, cast(Lane, version.lane).retry_after(fleet.pool.threads)
+    return entry, version, version.loaded.quick and len(inputs) <= _SHORT
 
 
 def sorted_by(version: Version, texts: list[str]) -> list[Sorted]:

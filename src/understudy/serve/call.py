@@ -81,7 +81,7 @@ class Route:
     shape: str = "openai"
     streams: bool = False
     at_once: Callable[[Call, Any], Any] | None = None
-    """What to ask which model (`answers.Asked`), where it can answer without being waited for, or None: then `handler` is asked."""
+    """What to ask which model (`answers.Asked`), where it can answer without being waited for, or None: then `handler` is asked. Its body has `model` and `inputs`."""
     errors: tuple[int, ...] = ()
 
 
@@ -96,3 +96,9 @@ class Passed(NamedTuple):
     route: Route
     key: str | None
     seconds: float
+
+
+def headed(body: bytes, identity: str, more: bytes = b"") -> bytes:
+    """A JSON answer as it is written behind its first line and the server's own headers; `more` are whole header lines."""
+    return b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n%s\r\n%s" % (
+        len(body), identity.encode(), more, body)

@@ -14,7 +14,7 @@ import msgspec
 from ..fleet.pool import FULL
 from . import answers
 from . import body as bodies
-from .call import Call, Passed
+from .call import Call, Passed, headed
 from .problems import later, wait
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class Refusals:
             return None
         name, again = found
         identity = app.number(number)
-        if began - self._since >= 1.0:
-            self.tell(began)
+        self.tell(began)
         self._lines += 1
         if self._lines <= _EACH:
             app.told("POST", route, _call(app, passed, identity, name), identity, 503, _CODE, began)
@@ -58,8 +57,7 @@ class Refusals:
             self._counted[route.path, name] += 1
             service.metrics.told(route.path, 503, time.monotonic() - began, name)
         body = self._bodies.get(route.shape) or self._body(route.shape)
-        return b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\nretry-after: %d\r\n\r\n%s" % (
-            len(body), identity.encode(), wait(again), body)
+        return headed(body, identity, b"retry-after: %d\r\n" % wait(again))
 
     def tell(self, now: float) -> None:
         """Logs how many were not logged one by one in the second that is over; `now` is of the monotonic clock."""

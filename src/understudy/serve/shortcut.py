@@ -20,7 +20,7 @@ import msgspec
 
 from . import answers
 from . import body as bodies
-from .call import Call, Headers, Passed
+from .call import Call, Headers, Passed, headed
 from .refusals import Refusals
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ class Shortcut:
         answers.note(call, asked.entry, asked.version)
         body = encode(answer)
         self._app.told("POST", one.passed.route, call, call.id, 200, "", one.began)
-        return 200, b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nx-content-type-options: nosniff\r\n\r\n%s" % (
-            len(body), call.id.encode(), body)
+        return 200, headed(body, call.id)
 
 
 def _ask(group: list[Small]) -> None:

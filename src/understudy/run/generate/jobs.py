@@ -101,8 +101,8 @@ class Job:
                 arrived = events.next(due - now if held else None)
                 if arrived is None:
                     raise NativeError({"message": "the stream ended early"})
-                seconds = seconds or time.perf_counter() - began
                 for event in arrived:
+                    seconds = seconds or time.perf_counter() - began
                     pieces.add(stops.feed(event["content"]), event.get("tokens", []), event.get("completion_probabilities"))
                     if stops.stopped:
                         return {**pieces.taken(), **_figures({**event, "stop_type": "word"}, seconds)}

@@ -27,7 +27,7 @@ class Child(Protocol):
         """Ends it at once."""
 
 
-_PATIENCE = {"GOMP_SPINCOUNT": "2000"}
+_SPINNING = {"GOMP_SPINCOUNT": "2000"}
 """How often llama.cpp's threads look for each other before they sleep, where nobody says otherwise: microseconds. GNU's OpenMP looks for milliseconds,
 which gains nothing on an idle machine and makes decoding four times slower on a busy one, where the other thread does not run."""
 Start = Callable[[int, IO[bytes]], Child]
@@ -37,7 +37,7 @@ Start = Callable[[int, IO[bytes]], Child]
 def environment() -> dict[str, str]:
     """The caller's, with what a worker needs to find this very package and to end without a word."""
     root = str(Path(__file__).parents[3])
-    return {**_PATIENCE, **os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1",
+    return {**_SPINNING, **os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}  # fmt: skip
 
 

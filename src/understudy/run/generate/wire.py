@@ -20,13 +20,17 @@ class EngineError(UnderstudyError):
     """The worker that runs the model ended, hangs, or could not do what was asked; the next request gets a new worker."""
 
 
-def write_frame(stream: BinaryIO, *messages: dict[str, Any]) -> None:
-    """Writes messages, mostly one, and flushes. Raises EngineError for one that is too long, OSError for a closed pipe."""
-    for message in messages:
-        data = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
-        if len(data) > LONGEST:
-            raise EngineError(f"a message of {len(data)} bytes", hint=f"at most {LONGEST}")
-        stream.write(_LENGTH.pack(len(data)) + data)
+def framed(message: dict[str, Any]) -> bytes:
+    """One message as a frame. Raises EngineError for one that is too long."""
+    data = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    if len(data) > LONGEST:
+        raise EngineError(f"a message of {len(data)} bytes", hint=f"at most {LONGEST}")
+    return _LENGTH.pack(len(data)) + data
+
+
+def write_frame(stream: BinaryIO, message: dict[str, Any]) -> None:
+    """Writes one message and flushes. Raises EngineError for one that is too long, OSError for a closed pipe."""
+    stream.write(framed(message))
     stream.flush()
 
 

@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from .jobs import Job
 from .native import Native
-from .wire import read_frame, write_frame
+from .wire import framed, read_frame
 
 SOCKET = "s.sock"
 """Alone in a folder of its own."""
@@ -40,21 +40,23 @@ class Worker:
     def __init__(self, frames_in: BinaryIO, frames_out: BinaryIO) -> None:
         self._in, self._out = frames_in, frames_out
         self._writing, self._jobs = threading.Lock(), dict[int, Job]()
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: deque[bytes] = deque()
         self.folder: Path | None = None
 
     def send(self, message: dict[str, Any]) -> None:
         """Writes one frame, a piece together with those of others that come right behind it; a caller who is gone ends the process.
 
-        All slots have their next token at the same moment, and each write would wake the caller anew.
+        All slots have their next token at the same moment, and each write would wake the caller anew. Raises EngineError for one that is too
+        long: to its own job, and no other's frame is lost with it.
         """
-        self._waiting.append(message)
+        self._waiting.append(framed(message))
         if message["event"] == "piece":
             time.sleep(_TOGETHER)
         try:
             with self._writing:
                 if self._waiting:
-                    write_frame(self._out, *(self._waiting.popleft() for _ in range(len(self._waiting))))
+                    self._out.write(b"".join(self._waiting.popleft() for _ in range(len(self._waiting))))
+                    self._out.flush()
         except OSError:
             self.leave()
 

@@ -10,7 +10,8 @@ from ..problems import Problem, wait
 _NEVER = (b"x-should-retry", b"false")
 _LONGEST = 3600.0
 _SAYS = {
-    "unreachable": "the large model cannot be reached", "elsewhere": "the large model's address leads to where it may not be asked (see the log)", "cut": "the large model ended its answer too early", "late": "the large model took too long",
+    "unreachable": "the large model cannot be reached", "elsewhere": "the large model's address leads to where it may not be asked (see the log)",
+    "cut": "the large model ended its answer too early", "late": "the large model took too long",
     "auth": "the large model does not take the key of this server (UNDERSTUDY_LARGE_KEY)", "refused": "the large model refused the request",
     "rate": "the large model is asked too often", "failing": "the large model failed", "redirect": "the large model's address leads elsewhere, which is not followed",
     "nonsense": "the large model's answer is none", "too_large": "the large model's answer is longer than is taken",
